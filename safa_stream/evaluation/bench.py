@@ -1,0 +1,268 @@
+"""How fast, how soon, how much memory, and how much of it is the engine's own; each beside the machine it ran on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from safa_stream import joint
+from safa_stream.decode import decode_whole
+from safa_stream.engine import chunks
+from safa_stream.errors import FailureError
+from safa_stream.evaluation.generate import encode
+from safa_stream.evaluation.tables import Report, quiet, text_table
+from safa_stream.layout import ViewLayout
+from safa_stream.models.interface import Conditioning, Decoder, DecoderState, Encoded, Model, ModelFacts
+from safa_stream.scene import Scene, parse_prompts
+from safa_stream.solvers import SolverTable
+from safa_stream.types import Array, Pcm
+
+Result = TypeVar("Result")
+
+#: MultiDiffusion's habit: views that share four fifths.
+AVERAGE_OVERLAP, SAFA_OVERLAP = 0.8, 0.2
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds and calls spent in the network and in the decoder; `rows` counts views denoised one step."""
+
+    denoise: float = 0.0
+    decode: float = 0.0
+    calls: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimedDecoder:
+    """A decoder whose time is counted."""
+
+    inner: Decoder
+    clock: Clock
+
+    @property
+    def halo(self) -> int:
+        return self.inner.halo
+
+    @property
+    def samples_per_frame(self) -> int:
+        return self.inner.samples_per_frame
+
+    def start(self, seed: int) -> DecoderState:
+        return self.inner.start(seed)
+
+    def decode(
+        self, window: Pcm, before: int, after: int, first_frame: int, seed: int, state: DecoderState
+    ) -> tuple[DecoderState, Pcm]:
+        begun = time.perf_counter()
+        result = self.inner.decode(window, before, after, first_frame, seed, state)
+        self.clock.decode += time.perf_counter() - begun
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class TimedModel:
+    """A model whose network's and decoder's time is counted."""
+
+    inner: Model
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self.inner.facts
+
+    def encode(self, prompts: Any, negative: Any, seed: int) -> Encoded:
+        return self.inner.encode(prompts, negative, seed)
+
+    def denoise(
+        self,
+        latents: Array,
+        timesteps: Array,
+        conditioning: Conditioning,
+        negative: Conditioning,
+        guidance: Array,
+        context: Array | None = None,
+        known: Array | None = None,
+    ) -> Array:
+        begun = time.perf_counter()
+        result = self.inner.denoise(latents, timesteps, conditioning, negative, guidance, context, known)
+        self.clock.denoise += time.perf_counter() - begun
+        self.clock.calls += 1
+        self.clock.rows += int(latents.shape[0])
+        return result
+
+    def solver(self, steps: int) -> SolverTable:
+        return self.inner.solver(steps)
+
+    def decoder(self) -> Decoder:
+        return TimedDecoder(self.inner.decoder(), self.clock)
+
+    def from_numpy(self, array: Array) -> Array:
+        return self.inner.from_numpy(array)
+
+    def to_numpy(self, array: Array) -> Pcm:
+        return self.inner.to_numpy(array)
+
+
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds and result."""
+    begun = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begun, result
+
+
+def machine() -> str:
+    """Processor, cores that this process may use, system, Python."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def speed(model: Model, prompt: str, seconds: float, runs: int = 3) -> dict[str, float]:
+    """Warm speed of the stream: first chunk, real-time factor and the engine's own share, medians over runs."""
+    scene = Scene(parse_prompts(prompt))
+    list(chunks(model, scene, 1.0))
+    found = []
+    for seed in range(runs):
+        watched = TimedModel(model)
+        begun = time.perf_counter()
+        first = made = 0.0
+        for chunk in chunks(watched, Scene(scene.prompts, seed=seed), seconds):
+            first = first or time.perf_counter() - begun
+            made += chunk.samples.shape[-1] / chunk.sample_rate
+        total = time.perf_counter() - begun
+        inside = watched.clock.denoise + watched.clock.decode
+        found.append((made / total, first, 1.0 - inside / total, watched.clock.denoise / total))
+    middle = sorted(found)[len(found) // 2]
+    return {
+        "real_time_factor": middle[0],
+        "first_chunk_s": sorted(f[1] for f in found)[len(found) // 2],
+        "engine_overhead": sorted(f[2] for f in found)[len(found) // 2],
+        "denoiser_share": middle[3],
+    }
+
+
+def against_averaging(
+    model: Model, prompt: str, seconds: float, rounds: int = 3, report: Report = quiet
+) -> dict[str, float]:
+    """Streaming SaFa at overlap 0.2 against joint averaging at 0.8, the same seconds of sound, taking turns.
+
+    Ratios are of sums over the rounds; the calls' ratio counts views denoised one step.
+    """
+    facts = model.facts
+    safa, average = TimedModel(model), TimedModel(model)
+    wide = ViewLayout.from_ratio(facts.view_frames, AVERAGE_OVERLAP, facts.frame_alignment)
+    views = wide.views_for(max(1, round(seconds * facts.frames_per_second)))
+    encoded = encode(model, prompt, 0)
+
+    def stream_it(seed: int) -> None:
+        for _ in chunks(safa, Scene(parse_prompts(prompt), seed=seed, overlap=SAFA_OVERLAP), seconds):
+            pass
+
+    def average_it(seed: int) -> None:
+        plan = joint.JointPlan(wide, model.solver(facts.default_steps), "average", seed=seed)
+        canvas = joint.generate(average, plan, views, encoded, facts.default_guidance)
+        decode_whole(average.decoder(), model.to_numpy(canvas), seed)
+
+    spent = [0.0, 0.0]
+    for seed in range(rounds):
+        spent[0] += timed(lambda seed=seed: stream_it(seed))[0]  # type: ignore[misc]
+        spent[1] += timed(lambda seed=seed: average_it(seed))[0]  # type: ignore[misc]
+        report(f"round {seed + 1} of {rounds}: streaming {spent[0]:.1f} s, averaging {spent[1]:.1f} s so far")
+    return {
+        "safa_vs_md_time_ratio": spent[1] / spent[0],
+        "safa_vs_md_denoiser_calls_ratio": average.clock.rows / safa.clock.rows,
+        "safa_vs_md_denoiser_time_ratio": average.clock.denoise / safa.clock.denoise,
+    }
+
+
+def in_child(*arguments: str, report: Report = quiet) -> list[dict[str, Any]]:
+    """Run the child module in a fresh process and read its JSON lines; adds `since_start` seconds to each.
+
+    Raises:
+        FailureError: the child ended with an error.
+    """
+    command = [sys.executable, "-m", "safa_stream.evaluation.child", *arguments]
+    begun = time.perf_counter()
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stderr is not None
+        for line in child.stdout:
+            lines.append({**json.loads(line), "since_start": time.perf_counter() - begun})
+            report(", ".join(f"{name} {value:.1f}" for name, value in lines[-1].items()))
+        complaint = child.stderr.read().strip()
+    if child.returncode:
+        last = complaint.splitlines()[-1] if complaint else "it said nothing"
+        raise FailureError(f"a fresh process failed to render: {last}")
+    return lines
+
+
+def cold_start(model: str, prompt: str, runs: int = 3) -> float:
+    """Seconds from starting a process to its first chunk, the median of several (the first also fills file caches)."""
+    return float(sorted(in_child("first", model, prompt)[0]["since_start"] for _ in range(runs))[runs // 2])
+
+
+def memory(model: str, prompt: str, minutes: float, report: Report = quiet) -> dict[str, Any]:
+    """Peak memory of a fresh process that streams `minutes` of sound, and its growth from minute 2 to the end.
+
+    Growth: (largest after minute 2) / (at minute 2) - 1, or from the first sample where there is no minute 2.
+    """
+    samples = in_child("memory", model, prompt, str(minutes), report=report)
+    later = [s["rss_mb"] for s in samples if s["minute"] >= min(2.0, samples[-1]["minute"])]
+    return {
+        "peak_rss_mb": max(s["peak_mb"] for s in samples),
+        "rss_growth": max(later) / later[0] - 1.0,
+        "rss_by_minute": [s["rss_mb"] for s in samples],
+        "rss_minutes": samples[-1]["minute"],
+    }
+
+
+def measure(
+    model: Model,
+    name: str = "builtin",
+    prompt: str = "rain",
+    seconds: float = 60.0,
+    minutes: float = 30.0,
+    report: Report = quiet,
+) -> dict[str, Any]:
+    """All figures as JSON values.
+
+    name: the model that fresh processes load; seconds: of the speed runs; minutes: of the memory run.
+    """
+    report("speed")
+    found: dict[str, Any] = dict(speed(model, prompt, seconds))
+    report("first chunk of a fresh process")
+    found["first_chunk_from_process_start_s"] = cold_start(name, prompt)
+    report("streaming against averaging")
+    found |= against_averaging(model, prompt, seconds, report=report)
+    report(f"memory over {minutes:g} minutes of sound")
+    found |= memory(name, prompt, minutes, report)
+    return {**found, "machine": machine(), "model": f"{model.facts.name} {model.facts.version}", "seconds": seconds}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The figures as text."""
+    wanted = (
+        ("real_time_factor", "x faster than real time, warm"),
+        ("first_chunk_s", "s to the first chunk, model loaded"),
+        ("first_chunk_from_process_start_s", "s to the first chunk from the process's start"),
+        ("engine_overhead", "of the time outside network and decoder"),
+        ("safa_vs_md_time_ratio", "x the time for averaging at overlap 0.8"),
+        ("safa_vs_md_denoiser_calls_ratio", "x the network evaluations for it"),
+        ("peak_rss_mb", "MB largest memory"),
+        ("rss_growth", f"growth from minute 2 to minute {found.get('rss_minutes', 0):g}"),
+    )
+    rows = [[name, float(found[name]), meaning] for name, meaning in wanted]
+    return f"{found['machine']}; model {found['model']}\n" + text_table(["", "", ""], rows)

@@ -1,0 +1,20 @@
+"""Models behind one interface (`models.interface`); the only place, with training, that may import an inference library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safa_stream.models.interface import Model
+
+
+def load(name: str = "builtin", device: str = "cpu") -> Model:
+    """A model by name ("builtin") or by the path of a directory that `safa-stream train` wrote.
+
+    Raises:
+        ModelError: there is no such model, or its files are incomplete or damaged, or the device cannot be used.
+    """
+    from safa_stream.models.builtin.runtime import load_builtin
+
+    return load_builtin(None if name == "builtin" else Path(name), device)

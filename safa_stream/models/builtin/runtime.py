@@ -1,0 +1,182 @@
+"""The model that ships: prompts to conditions, noisy latents to clean ones, latents to sound. Offline, on any CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safa_stream.errors import PromptError
+from safa_stream.models.builtin.backends import OnnxNetwork, TorchNetwork
+from safa_stream.models.builtin.conditioning import Component, ConditionEncoder, StyleBank
+from safa_stream.models.builtin.decoder import TextureDecoder
+from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array, LatentMap, split_tokens
+from safa_stream.models.builtin.text import TextEncoder
+from safa_stream.models.builtin.weights import SHIPPED, Weights, load_weights
+from safa_stream.models.interface import Conditioning, Encoded, ModelFacts
+from safa_stream.scene import WeightedPrompt
+from safa_stream.solvers import SolverTable, builtin_table
+
+#: A sound counts as one of a phrase's own when it has at least this share of the phrase's meaning.
+LEAST_SHARE = 0.2
+#: Mixed into the seed so that styles are not drawn from the numbers that make the noise.
+STYLE_STREAM = 0x57A1E
+
+
+class BuiltinModel:
+    """The built-in model, or one that `safa-stream train` made, behind the interface of every model.
+
+    With `device` "cpu" the network runs on ONNX Runtime and arrays are numpy's; with another device ("cuda", or
+    "torch" for torch on the CPU) it runs on torch and latents are tensors there.
+    """
+
+    def __init__(self, weights: Weights, device: str = "cpu") -> None:
+        config = weights.config
+        self.weights = weights
+        self.torch_device = None if device == "cpu" else ("cpu" if device == "torch" else device)
+        self.network: OnnxNetwork | TorchNetwork = (
+            OnnxNetwork(weights) if self.torch_device is None else TorchNetwork(weights, self.torch_device)
+        )
+        self.latent_map = LatentMap(*(weights.tensors[f"latent.{n}"] for n in ("mean", "forward", "backward")))
+        self.labels: tuple[str, ...] = tuple(config["sounds"])
+        self.text = TextEncoder.from_tensors(weights.under("text."), config["text"])
+        self.conditioner = ConditionEncoder(weights)
+        self.bank = StyleBank(*(weights.tensors[f"styles.{n}"] for n in ("rows", "sounds", "semantics", "shares")))
+        defaults = config["defaults"]
+        self.shift: float = defaults["shift"]
+        self.guidance_levels: tuple[float, float] = tuple(defaults["guidance_levels"])
+        self.sampled_decoder = TextureDecoder.from_tensors(weights.under("decoder."), self.latent_map)
+        self.facts = ModelFacts(
+            name=config["name"],
+            version=config["version"],
+            sample_rate=SAMPLE_RATE,
+            channels=2,
+            samples_per_frame=SAMPLES_PER_TOKEN,
+            view_frames=defaults["view_frames"],
+            frame_alignment=8,
+            latent_channels=config["latent_shape"][0],
+            latent_bins=config["latent_shape"][1],
+            default_steps=defaults["steps"],
+            default_guidance=defaults["guidance"],
+            default_overlap=defaults["overlap"],
+            decoder_halo=self.sampled_decoder.halo,
+            takes_context=True,
+            sounds=self.labels,
+            licence=config["licence"],
+        )
+
+    def encode(self, prompts: Sequence[WeightedPrompt], negative: Sequence[WeightedPrompt], seed: int) -> Encoded:
+        """Words to one condition row; `seed` picks which recordings' styles the sounds take."""
+        positive, unknown = self._condition(prompts, seed)
+        opposed, unknown_negative = self._condition(negative, seed + 1)
+        return Encoded(
+            conditioning=Conditioning({"condition": self.from_numpy(positive[None])}),
+            negative=Conditioning({"condition": self.from_numpy(opposed[None])}),
+            unknown_words=tuple(dict.fromkeys(unknown + unknown_negative)),
+        )
+
+    def _condition(self, prompts: Sequence[WeightedPrompt], seed: int) -> tuple[Array, tuple[str, ...]]:
+        generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, STYLE_STREAM]))
+        components: list[Component] = []
+        unknown: list[str] = []
+        for prompt in prompts:
+            unknown += self.text.encode(prompt.text).unknown_words
+            parts = self.text.parts(prompt.text)
+            for part in parts:
+                if part.confidence == 0.0:
+                    continue
+                shares = part.sounds * (part.sounds >= min(LEAST_SHARE, float(part.sounds.max())))
+                for sound in np.flatnonzero(shares):
+                    style = self.bank.draw(int(sound), part.semantic, generator)
+                    share = float(shares[sound] / shares.sum()) / len(parts)
+                    components.append(Component(int(sound), style, prompt.weight * share))
+        if prompts and not components:
+            known = ", ".join(self.labels)
+            raise PromptError(f"no word of the prompt is known ({', '.join(unknown)}); the sounds are {known}")
+        return self.conditioner(components), tuple(unknown)
+
+    def denoise(
+        self,
+        latents: Any,
+        timesteps: Any,
+        conditioning: Conditioning,
+        negative: Conditioning,
+        guidance: Any,
+        context: Any | None = None,
+        known: Any | None = None,
+    ) -> Any:
+        """Guided clean latents [B, C, T, F]; rows outside the guided noise levels, or with guidance 1, cost one pass."""
+        batch, channels, length, bins = latents.shape
+        noisy = self._rows(latents)
+        told = noisy * 0.0 if context is None else self._rows(context)
+        given = noisy[..., 0] * 0.0 if known is None else known
+        condition, opposed = conditioning.tensors["condition"], negative.tensors["condition"]
+        low, high = self.guidance_levels
+        scale = [g if low <= t <= high else 1.0 for g, t in zip(floats(guidance), floats(timesteps), strict=True)]
+        guided = [row for row, g in enumerate(scale) if g != 1.0]
+        every = list(range(batch)) + guided
+        level = self._like(noisy, floats(timesteps))
+        clean = self.network(
+            noisy[every], level[every], self._join(condition, opposed[guided]), told[every], given[every]
+        )
+        for place, row in enumerate(guided):
+            clean[row] = clean[batch + place] + scale[row] * (clean[row] - clean[batch + place])
+        shaped = clean[:batch].reshape(batch, length, channels, bins)
+        return shaped.transpose(0, 2, 1, 3) if self.torch_device is None else shaped.permute(0, 2, 1, 3)
+
+    def solver(self, steps: int) -> SolverTable:
+        """DPM-Solver++ 2M over `steps` network evaluations on the shifted flow schedule."""
+        return builtin_table(steps, self.shift)
+
+    def decoder(self) -> TextureDecoder:
+        """Latents to 48 kHz stereo."""
+        return self.sampled_decoder
+
+    def log_mel(self, latents: Any) -> Array:
+        """The mid signal's log-mel [..., 4T, 96] that latents [..., C, T, F] stand for; for measures."""
+        rows = np.moveaxis(self.to_numpy(latents), -3, -2)
+        return split_tokens(self.latent_map.decode(rows.reshape(*rows.shape[:-2], -1)))[0]
+
+    def from_numpy(self, array: Any) -> Any:
+        """A numpy array in this model's array world, single precision."""
+        single = np.ascontiguousarray(array, dtype=np.float32)
+        if self.torch_device is None:
+            return single
+        import torch
+
+        return torch.from_numpy(single).to(self.torch_device)
+
+    def to_numpy(self, array: Any) -> Array:
+        """An array of this model's world as numpy, single precision."""
+        return np.asarray(array if self.torch_device is None else array.detach().cpu(), dtype=np.float32)
+
+    def _rows(self, latents: Any) -> Any:
+        """[B, C, T, F] to the network's [B, T, C * F]."""
+        turned = latents.transpose(0, 2, 1, 3) if self.torch_device is None else latents.permute(0, 2, 1, 3)
+        return turned.reshape(turned.shape[0], turned.shape[1], -1)
+
+    def _like(self, example: Any, values: Sequence[float]) -> Any:
+        return self.from_numpy(np.asarray(values, np.float32)) if len(values) else example[:0, 0, 0]
+
+    def _join(self, first: Any, second: Any) -> Any:
+        if self.torch_device is None:
+            return np.concatenate([first, second])
+        import torch
+
+        return torch.cat([first, second])
+
+
+def floats(values: Any) -> list[float]:
+    """Any small array or sequence as Python numbers."""
+    return [float(value) for value in values]
+
+
+def load_builtin(folder: Path | None = None, device: str = "cpu") -> BuiltinModel:
+    """The shipped model, or the one in `folder`.
+
+    Raises:
+        ModelError: see `load_weights`; or the device cannot be used.
+    """
+    return BuiltinModel(load_weights(folder or SHIPPED), device)

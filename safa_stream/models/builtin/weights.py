@@ -1,0 +1,76 @@
+"""A model directory of the built-in kind: one weights file, one configuration, one graph.
+
+    config.json           what the model is: sizes, sounds, defaults, licence, SHA-256 of the weights
+    weights.safetensors   every tensor, half precision: network.*, conditioner.*, latent.*, styles.*, text.*, decoder.*
+    denoiser.onnx         the network's graph; its weights are references into weights.safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from safa_stream.errors import ModelError
+from safa_stream.models.builtin.features import Array
+
+FORMAT = "safa-builtin-1"
+CONFIG_NAME, WEIGHTS_NAME, GRAPH_NAME = "config.json", "weights.safetensors", "denoiser.onnx"
+#: The weights that ship with the package.
+SHIPPED = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model directory, read and checked. Tensors are single precision; text tables keep their own types."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, np.ndarray[Any, Any]]
+
+    def under(self, prefix: str) -> dict[str, Array]:
+        """The tensors whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(folder: Path = SHIPPED) -> Weights:
+    """Read a model directory and check it against its checksum.
+
+    Raises:
+        ModelError: the folder is not a model directory, or a file is missing, damaged or of another format.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"no such model folder: {folder}")
+    try:
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{folder} is not a model folder: {CONFIG_NAME} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ModelError(f"{folder / CONFIG_NAME} is not valid JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{folder / CONFIG_NAME} is not of format {FORMAT}; train again with this version")
+    path = folder / WEIGHTS_NAME
+    for needed in (path, folder / GRAPH_NAME):
+        if not needed.is_file():
+            raise ModelError(f"{folder} is incomplete: {needed.name} is missing")
+    if digest(path) != config.get("weights_sha256"):
+        raise ModelError(f"{path} is damaged (its checksum is not the one in {CONFIG_NAME}); fetch or train it again")
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    wide = {n: t.astype(np.float32) if t.dtype == np.float16 and not n.startswith("text.") else t for n, t in tensors.items()}
+    return Weights(folder, config, wide)

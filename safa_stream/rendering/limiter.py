@@ -1,0 +1,147 @@
+"""A look-ahead true-peak limiter that works step by step (BS.1770-4 annex 2, four times oversampled).
+
+      peaks     |   |         |        max over channels and four points a sample
+      wanted  --v---v---------v--      ceiling / peak where a peak is above the ceiling
+      held    _|_______|___|_____|     the least wanted gain within REACH on both sides
+      gain    \_________/\_______/     held, smoothed over the same reach: never above wanted
+
+The gain has finite memory on both sides, so the result depends on the samples alone and not on how they came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safa_stream.rendering.loudness import FloatArray
+
+REACH_SECONDS = 0.008
+TAPS = 24
+#: Steps between a step's arrival and its leaving.
+DELAY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limiter:
+    """A ceiling (linear, true peak) for steps [channels, step]; the step is longer than the gain's whole reach."""
+
+    ceiling: float
+    step: int
+    reach: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterState:
+    """The last two steps [channels, 2 * step] and the wanted gain [2 * step] of the two before the last."""
+
+    samples: FloatArray
+    wanted: FloatArray
+    arrived: int = 0
+
+
+def limiter(ceiling_db: float, rate: int, step: int) -> Limiter:
+    """A limiter that keeps true peaks at or below `ceiling_db` (dBTP)."""
+    reach = max(1, min(round(REACH_SECONDS * rate), step // 2 - 1))
+    return Limiter(10 ** (ceiling_db / 20), step, reach)
+
+
+def begin(limiter: Limiter, channels: int) -> LimiterState:
+    """The state before the first step: silence came before it."""
+    samples = np.zeros((channels, 2 * limiter.step), np.float32)
+    return LimiterState(samples, np.ones(2 * limiter.step, np.float32))
+
+
+def push(limiter: Limiter, state: LimiterState, step: FloatArray) -> tuple[LimiterState, FloatArray | None]:
+    """Take one step [channels, step] in and hand out the step of two calls before, None while there is none.
+
+    Push DELAY steps of silence at the end to get the last ones out.
+    """
+    size = limiter.step
+    samples = np.concatenate([state.samples, step], axis=1)
+    newest = _wanted_gain(limiter, samples[:, size - TAPS : 2 * size + TAPS])
+    wanted = np.concatenate([state.wanted, newest])
+    after = LimiterState(samples[:, size:], wanted[size:], state.arrived + 1)
+    if state.arrived < DELAY:
+        return after, None
+    return after, samples[:, :size] * _gain(limiter, wanted)
+
+
+def limit(limiter: Limiter, samples: FloatArray, circular: bool = False) -> FloatArray:
+    """A whole recording [channels, N] limited; `circular` treats its end as what comes before its beginning."""
+    channels, length = samples.shape
+    size = limiter.step
+    lead = size if circular else 0
+    if circular:
+        index = np.arange(-size, length + size) % length
+        samples = samples[:, index]
+    padded = np.pad(samples, ((0, 0), (0, -samples.shape[1] % size + DELAY * size)))
+    state, parts = begin(limiter, channels), []
+    for start in range(0, padded.shape[1], size):
+        state, part = push(limiter, state, padded[:, start : start + size])
+        if part is not None:
+            parts.append(part)
+    return np.concatenate(parts, axis=1)[:, lead : lead + length]
+
+
+def true_peaks(samples: FloatArray, above: float) -> FloatArray:
+    """Highest magnitude [N - 2 * TAPS] over channels and four points a sample of [channels, N], less the ends.
+
+    Right where it is higher than `above`: points between samples are looked at only where one of the two reaches half
+    of that, because only full-scale square patterns at a quarter of the rate rise by as much as 6 dB between samples.
+    """
+    magnitudes = np.abs(samples)
+    peaks = magnitudes[:, TAPS:-TAPS].max(axis=0)
+    for channel, magnitude in zip(samples, magnitudes, strict=True):
+        near = np.maximum(magnitude[TAPS:-TAPS], magnitude[TAPS + 1 : 1 - TAPS])
+        places = np.flatnonzero(near > above / 2)
+        if len(places):
+            windows = channel[places[:, None] + np.arange(TAPS + 1 - TAPS // 2, 2 * TAPS + 1 - TAPS // 2)]
+            between = np.abs(_BETWEEN @ windows.T).max(axis=0)
+            peaks[places] = np.maximum(peaks[places], between)
+    return np.asarray(peaks)
+
+
+def _wanted_gain(limiter: Limiter, samples: FloatArray) -> FloatArray:
+    length = samples.shape[1] - 2 * TAPS
+    if float(np.abs(samples).max()) <= limiter.ceiling / 2:
+        return np.ones(length, np.float32)
+    peaks = true_peaks(samples, limiter.ceiling)
+    return np.asarray(limiter.ceiling / np.maximum(peaks, limiter.ceiling), np.float32)
+
+
+def _gain(limiter: Limiter, wanted: FloatArray) -> FloatArray:
+    """Gain [step] of the middle one of three steps of wanted gain."""
+    size, reach = limiter.step, limiter.reach
+    near = wanted[size - 2 * reach : 2 * size + 2 * reach]
+    if float(near.min()) == 1:
+        return wanted[size : 2 * size]
+    held = _least(near, 2 * reach + 1)
+    return _average(_average(held, reach + 1), reach + 1).astype(np.float32)
+
+
+def _least(values: FloatArray, width: int) -> FloatArray:
+    """Minimum of each run of `width` values, by doubling the run's length."""
+    reached = 1
+    while reached < width:
+        shift = min(reached, width - reached)
+        values = np.minimum(values[:-shift], values[shift:])
+        reached += shift
+    return values
+
+
+def _average(values: NDArray[np.floating], width: int) -> NDArray[np.floating]:
+    """Mean of each run of `width` values."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    return np.asarray((sums[width:] - sums[:-width]) / width)
+
+
+def _interpolator() -> FloatArray:
+    """Windowed sinc [3, TAPS] for the three points between two samples."""
+    positions = np.arange(TAPS) - (TAPS // 2 - 1) - np.array([[0.25], [0.5], [0.75]])
+    kernel = np.sinc(positions) * np.i0(6.0 * np.sqrt(np.maximum(0.0, 1 - (positions / (TAPS // 2)) ** 2)))
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True), np.float32)
+
+
+_BETWEEN = _interpolator()

@@ -1,0 +1,212 @@
+"""The continuation step: one view after the other, each joined to the trajectory of the one before it.
+
+    view k-1   [ Left |      Mid      | Right ]         finished; the states of Right are kept for every step
+    view k                            [ Left  |      Mid      | Right ]
+                                       past ->   <- reference
+
+After every solver step, overlap frames that the swap schedule names are replaced by the past's at the same step, and
+in the first steps every second Mid frame by the reference trajectory's. A view's first `hop` frames are then final;
+its Right waits for the next view. Frames are counted from the stream's start, and so is the noise: views share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import array_api_compat
+import numpy as np
+
+from safa_stream.errors import SnapshotError, UsageError
+from safa_stream.layout import ViewLayout
+from safa_stream.models.interface import Encoded, Model, mix_encoded
+from safa_stream.operators import Along, Weights, blend, choose, past_share
+from safa_stream.solvers import SolverTable, step
+from safa_stream.swap import DEFAULT_SCHEDULE, SwapSchedule
+from safa_stream.trajectory import AnyNumpy, ReferenceTrajectory, Tensors, Trajectory, guided_steps
+from safa_stream.types import Array
+from safa_stream.views import METHODS, Batch, Lender, Record, digest, first_state, roll_of
+
+#: Prompts as (encoded, weight); weights sum to 1.
+Mixture = Sequence[tuple[Encoded, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """What stays fixed over a stream. Raises LayoutError where a swap is asked for at more than half a view's overlap.
+
+    reference_roll: turn the reference's Mid in a circle, differently for every view. Without it each view has the same
+    events at the same place, which is heard as a loop of one hop.
+    """
+
+    layout: ViewLayout
+    table: SolverTable
+    schedule: SwapSchedule = DEFAULT_SCHEDULE
+    reference_ratio: float = 0.3
+    reference_interval: int = 1
+    seed: int = 0
+    method: str = "safa"
+    reference_along: Along = "frames"
+    reference_roll: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(f"no method is called {self.method!r}; there are {', '.join(METHODS)}")
+        if not 0 <= self.reference_ratio <= 1:
+            raise UsageError(f"the reference ratio lies between 0 and 1, not {self.reference_ratio}")
+        if self.swaps:
+            self.layout.require_tiling(f"method {self.method}")
+
+    @property
+    def swaps(self) -> bool:
+        """Whether frames are swapped rather than averaged or left alone."""
+        return self.method in ("safa", "safa-self")
+
+    @property
+    def guided_steps(self) -> int:
+        """Steps after which the reference is swapped in; 0 where the method has none."""
+        if self.method != "safa" or not self.layout.middle:
+            return 0
+        return guided_steps(self.reference_ratio, self.table.steps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamState:
+    """Where a stream stands: the next view's index, the past's Right, and reference trajectories by conditioning."""
+
+    index: int = 0
+    past: Trajectory | None = None
+    references: tuple[tuple[str, ReferenceTrajectory], ...] = ()
+
+    def to_tensors(self, model: Model) -> Tensors:
+        """Named numpy arrays from which `from_tensors` makes an equal state."""
+        tensors: Tensors = {"stream/index": np.array(self.index)}
+        if self.past is not None:
+            tensors |= self.past.to_tensors("stream/past/", model.to_numpy)
+        for key, reference in self.references:
+            tensors |= reference.trajectory.to_tensors(f"stream/reference/{key}/", model.to_numpy)
+            tensors[f"stream/reference/{key}/ratio"] = np.array(reference.ratio)
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, AnyNumpy], model: Model) -> StreamState:
+        """What `to_tensors` wrote. Raises SnapshotError where a tensor is missing."""
+        if "stream/index" not in tensors:
+            raise SnapshotError("a saved stream lacks its tensor stream/index")
+        past, references = None, []
+        if "stream/past/states" in tensors:
+            past = Trajectory.from_tensors(tensors, "stream/past/", model.from_numpy)
+        for name in sorted(tensors):
+            if name.startswith("stream/reference/") and name.endswith("/ratio"):
+                prefix = name.removesuffix("ratio")
+                trajectory = Trajectory.from_tensors(tensors, prefix, model.from_numpy)
+                reference = ReferenceTrajectory(trajectory, float(np.asarray(tensors[name])))
+                references.append((prefix.split("/")[2], reference))
+        return cls(int(np.asarray(tensors["stream/index"])), past, tuple(references))
+
+
+def begin(plan: StreamPlan) -> StreamState:
+    """The state before the first view."""
+    return StreamState()
+
+
+def flush(state: StreamState) -> Array:
+    """The last view's Right [C, O, F], which `advance` holds back: what ends the stream."""
+    if state.past is None:
+        raise UsageError("a stream that has no view yet has nothing to flush")
+    return state.past.states[-1]
+
+
+def advance(
+    model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
+) -> tuple[StreamState, Array]:
+    """Make the next view; returns the state after it and the `hop` latents [C, H, F] that are now final.
+
+    During a morph `direction` is a mixture: the view is told the weighted conditioning, and borrows from each prompt's
+    reference a share of frames equal to its weight. A reference is made, in the same batch, when it is first needed,
+    and kept while its prompt has weight.
+    """
+    parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
+    layout, table, guided = plan.layout, plan.table, plan.guided_steps
+    kept = dict(state.references)
+    keyed = {digest(model, part): (part, weight) for part, weight in parts} if guided else {}
+    missing = [key for key in keyed if key not in kept]
+    batch = Batch([mix_encoded(parts), *(keyed[key][0] for key in missing)], guidance)
+    made = {key: Record(row) for row, key in enumerate(missing, start=1)}
+    right = Record(0, layout.hop)
+    lender = Lender(
+        [made[key] if key in made else kept[key].trajectory for key in keyed],
+        [weight for _, weight in keyed.values()],
+        roll_of(state.index, layout.middle) if plan.reference_roll else 0,
+        plan.reference_interval,
+        plan.reference_along,
+    )
+    x = _noise(model, plan, state.index, len(missing))
+    h: Array | None = x * 0.0 if table.multistep else None
+    for record in (right, *made.values()):
+        record.note(x, h)
+    shares = past_shares(plan, state)
+    context, known = _context(model, plan, state, x)
+    for index in range(table.steps):
+        if index == guided and missing:
+            x, h, context, known = (None if rows is None else rows[:1] for rows in (x, h, context, known))
+        m = model.denoise(x, *batch.told(x, table.timesteps[index]), context, known)
+        x, clean = step(table.row(index), x, m, h)
+        h = clean if table.multistep else None
+        if index < guided:
+            for record in made.values():
+                record.note(x, h)
+        for rows, which in ((x, "states"), (h, "history")):
+            if rows is None:
+                continue
+            if shares is not None:
+                past = getattr(state.past, which)[index + 1]
+                rows[0, :, : layout.overlap] = _joined(shares[index], past, rows[0, :, : layout.overlap])
+            if index < guided:
+                lender.lend(rows[0], which, index, layout.overlap, layout.hop)
+        right.note(x, h)
+    fresh = {key: ReferenceTrajectory(record.trajectory(), plan.reference_ratio) for key, record in made.items()}
+    references = tuple((key, (kept | fresh)[key]) for key in keyed)
+    return StreamState(state.index + 1, right.trajectory(), references), x[0, :, : layout.hop]
+
+
+def past_shares(plan: StreamPlan, state: StreamState) -> Weights | None:
+    """[S, O]: the past's share of the next view's overlap frames after every step; None where nothing is joined."""
+    steps, layout = plan.table.steps, plan.layout
+    if state.past is None or plan.method == "independent" or not layout.overlap:
+        return None
+    if plan.swaps:
+        return np.stack([plan.schedule.weights(index, steps, layout.overlap) for index in range(steps)])
+    return np.stack([past_share(layout.view, layout.overlap, state.index, plan.method)] * steps)
+
+
+def _joined(share: Weights, past: Array, own: Array) -> Array:
+    """Frames of the past and the view's own [C, O, F]: copied where the shares are whole, mixed where they are not."""
+    whole = share > 0.5
+    return choose(whole, past, own) if np.array_equal(share, whole) else blend(past, own, share)
+
+
+def _noise(model: Model, plan: StreamPlan, index: int, references: int) -> Array:
+    """First states [1 + R, C, L, F]: the view's noise, and the reference's, which is the same for every prompt.
+
+    One noise for all references lets those of a morph put their events at the same places.
+    """
+    view, scale = plan.layout.view, plan.table.initial_scale
+    if plan.method == "independent":
+        own = first_state(model, plan.seed, f"view {index}", 0, view, scale)
+    else:
+        own = first_state(model, plan.seed, "view", index * plan.layout.hop, view, scale)
+    if not references:
+        return own
+    lent = first_state(model, plan.seed, "reference", 0, view, scale)
+    return array_api_compat.array_namespace(own).concat([own] + [lent] * references)
+
+
+def _context(model: Model, plan: StreamPlan, state: StreamState, x: Array) -> tuple[Array | None, Array | None]:
+    """(context [B, C, L, F], known [B, L]): the past's finished overlap for the view's row, nothing for references."""
+    if not (model.facts.takes_context and plan.swaps and plan.schedule.context and state.past is not None):
+        return None, None
+    context, known = x * 0.0, x[:, 0, :, 0] * 0.0
+    context[0, :, : plan.layout.overlap] = state.past.states[-1]
+    known[0, : plan.layout.overlap] = 1.0
+    return context, known

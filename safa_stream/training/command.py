@@ -1,0 +1,147 @@
+"""From a folder of recordings to a model directory: prepare, train the denoiser, the text encoder and the decoder, bundle.
+
+Every stage leaves its result in the run folder and is not done again, so a call may be stopped and repeated at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from safa_stream.errors import TrainingDataError, UsageError
+from safa_stream.models.builtin.features import Array, LatentMap
+from safa_stream.models.builtin.networks import NetworkConfig
+from safa_stream.models.builtin.weights import SHIPPED, Weights, load_weights
+from safa_stream.training.bundle import CHANNELS, Identity, write_bundle
+from safa_stream.training.prepare import Prepared, load_prepared, prepare, save_prepared
+from safa_stream.training.text import train_text
+from safa_stream.training.trainer import Trainer, TrainingConfig
+from safa_stream.training.vocoder import train_decoder
+
+#: Width of the U-Net whose cost and size are those of the default transformer.
+UNET_WIDTH = 160
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What `safa-stream train` was asked for.
+
+    folder: recordings. out: the model directory to make; its `run` folder keeps the state. start: a model directory (or
+    "builtin") whose weights are the beginning, None for a fresh network. decoder_minutes: for the decoder's predictor.
+    """
+
+    folder: Path
+    out: Path
+    kind: str
+    start: str | None
+    identity: Identity
+    training: TrainingConfig
+    decoder_minutes: float = 5.0
+    latent_size: int = 80
+
+
+def train(options: TrainOptions, report: Callable[[str], None]) -> Path:
+    """Run every stage that is not done yet and write the model directory (without its graph, which is exported after).
+
+    Raises:
+        TrainingDataError: the folder, a recording or an earlier state cannot be used.
+        UsageError: options that contradict each other.
+    """
+    if options.latent_size % CHANNELS:
+        raise UsageError(f"the latent size must be a multiple of {CHANNELS}, not {options.latent_size}")
+    run = options.out / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    start = _start(options.start)
+    prepared = _prepared(options, run, start, report)
+    network = _network(options, prepared, start)
+    begin = _matched(start, prepared) if start is not None else None
+    trainer = Trainer(prepared, network, options.training, run / options.kind, begin)
+    report(f"training the {options.kind} for {options.training.minutes:g} minutes from step {trainer.step}")
+    trainer.train(lambda row: report(json.dumps(row)))
+    text = _text(options, run, prepared, start, report)
+    decoder = _decoder(options, run, prepared, start, report)
+    weights = {name: value.detach().cpu().numpy() for name, value in trainer.average.state_dict().items()}
+    history = {"steps": trainer.step, "seconds": round(trainer.seconds), "batch": options.training.batch}
+    write_bundle(options.out, options.identity, prepared, network, weights, text, decoder, history)
+    return options.out
+
+
+def _start(name: str | None) -> Weights | None:
+    return None if name is None else load_weights(SHIPPED if name == "builtin" else Path(name))
+
+
+def _prepared(options: TrainOptions, run: Path, start: Weights | None, report: Callable[[str], None]) -> Prepared:
+    path = run / "prepared.safetensors"
+    if path.exists():
+        return load_prepared(path)
+    latent_map = None
+    if start is not None:
+        latent_map = LatentMap(*(start.tensors[f"latent.{n}"] for n in ("mean", "forward", "backward")))
+    prepared = prepare(options.folder, options.latent_size, report, latent_map)
+    if not prepared.chosen(held_out=False):
+        raise TrainingDataError(f"{options.folder} holds too little to train on")
+    save_prepared(prepared, path)
+    return load_prepared(path)
+
+
+def _network(options: TrainOptions, prepared: Prepared, start: Weights | None) -> NetworkConfig:
+    if start is not None:
+        config = NetworkConfig(**start.config["network"])
+        if config.kind != options.kind:
+            raise UsageError(f"the model to start from is a {config.kind}, not a {options.kind}")
+        return config
+    size = prepared.latents.shape[1]
+    return (
+        NetworkConfig("unet", size, UNET_WIDTH, condition_size=UNET_WIDTH)
+        if options.kind == "unet"
+        else NetworkConfig("dit", size)
+    )
+
+
+def _matched(start: Weights, prepared: Prepared) -> dict[str, Array]:
+    """Tensors of an earlier model for this run's sounds: known sounds keep their embedding, new ones begin as the mean."""
+    tensors = {f"network.{n}": v for n, v in start.under("network.").items()}
+    tensors |= {f"conditioner.{n}": v for n, v in start.under("conditioner.").items()}
+    old = tensors["conditioner.embedding.weight"]
+    known = {label: row for row, label in enumerate(start.config["sounds"])}
+    rows = [old[known[label]] if label in known else old.mean(0) for label in prepared.labels]
+    tensors["conditioner.embedding.weight"] = np.stack(rows)
+    tensors["style_mean"], tensors["style_scale"] = start.tensors["styles.mean"], start.tensors["styles.scale"]
+    return tensors
+
+
+def _text(
+    options: TrainOptions, run: Path, prepared: Prepared, start: Weights | None, report: Callable[[str], None]
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    path = run / "text.safetensors"
+    if start is not None and tuple(start.config["sounds"]) == prepared.labels:
+        return start.under("text."), dict(start.config["text"])
+    if path.exists():
+        with safe_open(path, framework="numpy") as opened:
+            return load_file(path), json.loads(opened.metadata()["text"])
+    by_label: dict[str, list[str]] = defaultdict(list)
+    for passage in prepared.passages:
+        by_label[prepared.labels[passage.label]].append(prepared.captions[passage.recording])
+    vocabulary = start or load_weights()
+    tensors, config = train_text(prepared.labels, by_label, vocabulary.under("text."), vocabulary.config["text"], report)
+    save_file(tensors, path, {"text": json.dumps(config)})
+    return tensors, config
+
+
+def _decoder(
+    options: TrainOptions, run: Path, prepared: Prepared, start: Weights | None, report: Callable[[str], None]
+) -> dict[str, Array]:
+    path = run / "decoder.safetensors"
+    if start is not None:
+        return start.under("decoder.")
+    if not path.exists():
+        save_file(train_decoder(options.folder, prepared, options.decoder_minutes, report), path)
+    return {name: value.astype(np.float32) for name, value in load_file(path).items()}

@@ -1,0 +1,116 @@
+"""What joint generation and streaming share: batches of views, records of their states, frames lent by a reference."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import array_api_compat
+import numpy as np
+
+from safa_stream.models.interface import Conditioning, Encoded, Model, stack, take
+from safa_stream.noise import noise
+from safa_stream.operators import Along, Mask, choose, reference_mask
+from safa_stream.swap import GOLDEN
+from safa_stream.trajectory import Trajectory
+from safa_stream.types import Array
+
+METHODS = ("safa", "safa-self", "average", "triangular", "independent")
+
+
+def first_state(model: Model, seed: int, purpose: str, first_frame: int, count: int, scale: float) -> Array:
+    """One view's noise [1, C, count, F] in the model's array world, `scale` its standard deviation."""
+    facts = model.facts
+    drawn = noise(seed, purpose, first_frame, count, facts.latent_channels, facts.latent_bins)
+    return model.from_numpy(drawn[None]) * scale
+
+
+class Batch:
+    """The conditionings of a batch's rows; the first rows of it can be told alone."""
+
+    def __init__(self, rows: Sequence[Encoded], guidance: float) -> None:
+        self.conditioning = stack([row.conditioning for row in rows])
+        self.negative = stack([row.negative for row in rows])
+        self.guidance = guidance
+
+    def told(self, x: Array, timestep: float, first: int = 0) -> tuple[Array, Conditioning, Conditioning, Array]:
+        """(timesteps, conditioning, negative, guidance) for the rows of x, which begin at row `first` here."""
+        xp, device, count = array_api_compat.array_namespace(x), array_api_compat.device(x), int(x.shape[0])
+        # Single precision whatever x has: half precision cannot tell all of a thousand timesteps apart.
+        timesteps, guidance = (
+            xp.asarray([value] * count, dtype=xp.float32, device=device) for value in (timestep, self.guidance)
+        )
+        rows = (take(told, first, first + count) for told in (self.conditioning, self.negative))
+        return timesteps, next(rows), next(rows), guidance
+
+
+@dataclass(slots=True)
+class Record:
+    """Collects one batch row's states [C, T, F] and histories after every step, from frame `start` on."""
+
+    row: int
+    start: int = 0
+    states: list[Array] = field(default_factory=list)
+    history: list[Array] = field(default_factory=list)
+
+    def note(self, x: Array, h: Array | None) -> None:
+        """Keep what x and h hold now; they must not be written to afterwards."""
+        self.states.append(x[self.row, :, self.start :])
+        if h is not None:
+            self.history.append(h[self.row, :, self.start :])
+
+    def trajectory(self) -> Trajectory:
+        """All that was noted."""
+        xp = array_api_compat.array_namespace(self.states[0])
+        return Trajectory(xp.stack(self.states), xp.stack(self.history) if self.history else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Lender:
+    """Reference trajectories that lend Mid frames (Eq. 11); with several, each lends a share equal to its weight.
+
+    The reference's Mid is turned by `shift` frames before. Which of several lends a frame is a fixed scattered choice,
+    so while a weight grows frames only move to it.
+    """
+
+    sources: Sequence[Trajectory | Record]
+    weights: Sequence[float]
+    shift: int = 0
+    interval: int = 1
+    along: Along = "frames"
+
+    def lend(self, view: Array, which: str, index: int, start: int, stop: int) -> None:
+        """Write into Mid (frames start .. stop - 1) of a view's `which`, states or history [C, T, F], after a step."""
+        if stop <= start:
+            return
+        xp = array_api_compat.array_namespace(view)
+        mids = [
+            xp.roll(getattr(source, which)[index + 1][:, start:stop], -self.shift, axis=1) for source in self.sources
+        ]
+        lent = mids[0]
+        for mask, mid in zip(self._turns(stop - start), mids[1:], strict=True):
+            lent = choose(mask, mid, lent)
+        size = stop - start if self.along == "frames" else int(view.shape[2])
+        view[:, start:stop] = choose(reference_mask(size, self.interval), lent, view[:, start:stop], self.along)
+
+    def _turns(self, frames: int) -> list[Mask]:
+        """For every source but the first, which frames are its turn."""
+        draw = (np.arange(frames) + 1) * GOLDEN % 1.0
+        limits = np.cumsum(self.weights)
+        return [np.asarray((draw >= low) & (draw < high)) for low, high in zip(limits, limits[1:], strict=False)]
+
+
+def roll_of(index: int, frames: int) -> int:
+    """How far view `index` turns the reference's Mid: neighbours, and neighbours' neighbours, lie far apart."""
+    return int(index * GOLDEN % 1.0 * frames)
+
+
+def digest(model: Model, encoded: Encoded) -> str:
+    """A name for what a model is told: equal for equal conditionings."""
+    mark = hashlib.blake2b(digest_size=16)
+    for conditioning in (encoded.conditioning, encoded.negative):
+        for name in sorted(conditioning.tensors):
+            values = model.to_numpy(conditioning.tensors[name])
+            mark.update(f"{name}{values.shape}".encode() + np.ascontiguousarray(values).tobytes())
+    return mark.hexdigest()

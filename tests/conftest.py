@@ -1,0 +1,52 @@
+"""Laws run on every array library that is installed; tests that need torch and diffusers live in tests/torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.toy import NUMPY, World
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+HAS_DIFFUSERS = importlib.util.find_spec("diffusers") is not None
+
+collect_ignore = [] if HAS_TORCH and HAS_DIFFUSERS else ["torch"]
+
+
+def pytest_report_header() -> str:
+    """Say what cannot be tested here."""
+    missing = [name for name, there in (("torch", HAS_TORCH), ("diffusers", HAS_DIFFUSERS)) if not there]
+    if not missing:
+        return "safa-stream: laws run on numpy and on torch"
+    return f"safa-stream: {' and '.join(missing)} not installed, so tests/torch is left out" + (
+        " and laws run on numpy only" if not HAS_TORCH else ""
+    )
+
+
+@pytest.fixture(params=["numpy", "torch"] if HAS_TORCH else ["numpy"])
+def world(request: pytest.FixtureRequest) -> World:
+    """An array library to run the same law on."""
+    return NUMPY if request.param == "numpy" else torch_world()
+
+
+def torch_world() -> World:
+    """Torch tensors on the CPU."""
+    import torch
+
+    def from_numpy(values: object) -> object:
+        return torch.from_numpy(np.array(values, np.float32))
+
+    def to_numpy(values: torch.Tensor) -> object:
+        return values.numpy()
+
+    return World("torch", from_numpy, to_numpy)
+
+
+@pytest.fixture(autouse=True)
+def _printed_arrays() -> Iterator[None]:
+    """Short arrays in failure messages."""
+    with np.printoptions(precision=4, threshold=40, suppress=True):
+        yield

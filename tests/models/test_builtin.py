@@ -1,0 +1,124 @@
+"""The shipped model: prompts become conditions, batches equal single rows, guidance is what it says, damage is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safa_stream.errors import ModelError
+from safa_stream.models import load
+from safa_stream.models.builtin.runtime import BuiltinModel, load_builtin
+from safa_stream.models.builtin.weights import CONFIG_NAME, GRAPH_NAME, SHIPPED, WEIGHTS_NAME
+from safa_stream.models.interface import Conditioning
+from safa_stream.scene import parse_prompts
+
+SOUNDS = (
+    "bells birds boat cafe cave city crickets drone fire frogs hotspring machinery ocean rain snow stream thunder train "
+    "underwater whale wind wolves"
+).split()
+
+
+@pytest.fixture(scope="module")
+def model() -> BuiltinModel:
+    return load_builtin()
+
+
+def rows(model: BuiltinModel, count: int, frames: int = 32) -> tuple[np.ndarray, np.ndarray, Conditioning, Conditioning]:
+    draw = np.random.default_rng(0)
+    facts = model.facts
+    latents = draw.normal(size=(count, facts.latent_channels, frames, facts.latent_bins)).astype(np.float32)
+    encoded = [model.encode(parse_prompts(name), (), seed=1) for name in SOUNDS[:count]]
+    told = Conditioning({"condition": np.concatenate([e.conditioning.tensors["condition"] for e in encoded])})
+    other = Conditioning({"condition": np.concatenate([e.negative.tensors["condition"] for e in encoded])})
+    return latents, np.linspace(0.9, 0.2, count).astype(np.float32), told, other
+
+
+def take(conditioning: Conditioning, row: int) -> Conditioning:
+    return Conditioning({name: value[row : row + 1] for name, value in conditioning.tensors.items()})
+
+
+def test_it_knows_the_sounds_it_is_sold_with(model: BuiltinModel) -> None:
+    assert set(SOUNDS) <= set(model.facts.sounds)
+    assert model.facts.sample_rate == 48_000 and model.facts.channels == 2
+
+
+def test_a_batch_equals_its_rows_alone(model: BuiltinModel) -> None:
+    latents, level, told, other = rows(model, 4)
+    guidance = np.array([1.0, 2.0, 3.0, 1.0], np.float32)
+    together = model.denoise(latents, level, told, other, guidance)
+    for row in range(4):
+        one = slice(row, row + 1)
+        alone = model.denoise(latents[one], level[one], take(told, row), take(other, row), guidance[one])
+        assert together[one] == pytest.approx(alone, abs=2e-5)
+
+
+def test_guidance_moves_away_from_the_unconditional_estimate(model: BuiltinModel) -> None:
+    latents, _, told, other = rows(model, 1)
+    level = np.array([0.5], np.float32)
+    plain = model.denoise(latents, level, told, other, np.array([1.0], np.float32))
+    empty = model.denoise(latents, level, other, other, np.array([1.0], np.float32))
+    guided = model.denoise(latents, level, told, other, np.array([3.0], np.float32))
+    assert guided == pytest.approx(empty + 3.0 * (plain - empty), abs=1e-4)
+    assert np.abs(plain - empty).max() > 1e-3
+
+
+def test_finished_frames_are_kept_where_they_are_told(model: BuiltinModel) -> None:
+    latents, _, told, other = rows(model, 1)
+    level, one = np.array([0.7], np.float32), np.array([1.0], np.float32)
+    context = np.zeros_like(latents)
+    context[:, :, :8] = model.denoise(latents, level * 0.3, told, other, one)[:, :, :8]
+    known = np.zeros((1, 32), np.float32)
+    known[:, :8] = 1.0
+    blind = model.denoise(latents, level, told, other, one)
+    seen = model.denoise(latents, level, told, other, one, context, known)
+    assert np.abs(seen - blind)[:, :, 8:12].mean() > 1e-3
+
+
+def test_seed_and_words_decide_the_condition(model: BuiltinModel) -> None:
+    def condition(text: str, seed: int) -> np.ndarray:
+        return np.asarray(model.encode(parse_prompts(text), (), seed).conditioning.tensors["condition"])
+
+    assert condition("rain on a tent", 3) == pytest.approx(condition("rain on a tent", 3))
+    assert np.abs(condition("rain", 3) - condition("rain", 4)).max() > 1e-3
+    assert np.abs(condition("rain", 3) - condition("birds", 3)).max() > 1e-2
+
+
+def test_unknown_words_are_reported(model: BuiltinModel) -> None:
+    assert model.encode(parse_prompts("rain on a qwxzzk"), (), 0).unknown_words == ("qwxzzk",)
+
+
+def test_weights_weigh(model: BuiltinModel) -> None:
+    def condition(text: str) -> np.ndarray:
+        return np.asarray(model.encode(parse_prompts(text), (), 5).conditioning.tensors["condition"])
+
+    rain, little, much = condition("rain"), condition("rain, birds:0.1"), condition("rain, birds:0.9")
+    assert np.linalg.norm(little - rain) < np.linalg.norm(much - rain)
+
+
+def test_a_damaged_or_incomplete_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such model folder"):
+        load(str(tmp_path / "missing"))
+    with pytest.raises(ModelError, match="is not a model folder"):
+        load(str(tmp_path))
+    copy = tmp_path / "copy"
+    shutil.copytree(SHIPPED, copy)
+    assert load(str(copy)).facts.sounds
+    content = (copy / WEIGHTS_NAME).read_bytes()
+    (copy / WEIGHTS_NAME).write_bytes(content[:-100])
+    with pytest.raises(ModelError, match="is damaged"):
+        load(str(copy))
+    (copy / WEIGHTS_NAME).write_bytes(content)
+    (copy / GRAPH_NAME).write_bytes(b"not a graph")
+    with pytest.raises(ModelError, match="cannot load"):
+        load(str(copy))
+    (copy / GRAPH_NAME).unlink()
+    with pytest.raises(ModelError, match="is incomplete"):
+        load(str(copy))
+    config = json.loads((copy / CONFIG_NAME).read_text())
+    (copy / CONFIG_NAME).write_text(json.dumps(config | {"format": "another"}))
+    with pytest.raises(ModelError, match="not of format"):
+        load(str(copy))

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from safa_stream import stream
+from safa_stream.errors import LayoutError, SnapshotError, UsageError
+from safa_stream.layout import ViewLayout
+from safa_stream.operators import average, past_share, triangular
+from safa_stream.scene import parse_prompts
+from safa_stream.solvers import step
+from safa_stream.stream import StreamPlan
+from safa_stream.swap import KINDS, SwapSchedule
+from tests.toy import ToyModel, World, toy
+
+LAYOUT = ViewLayout(40, 8)
+
+
+def plan_for(model: ToyModel, steps: int = 6, layout: ViewLayout = LAYOUT, **changes: object) -> StreamPlan:
+    return StreamPlan(layout, model.solver(steps), **changes)  # type: ignore[arg-type]
+
+
+def run(model: ToyModel, plan: StreamPlan, views: int, prompt: str = "low") -> tuple[stream.StreamState, np.ndarray]:
+    encoded, state, hops = model.encode(parse_prompts(prompt), (), 0), stream.begin(plan), []
+    for _ in range(views):
+        state, hop = stream.advance(model, plan, state, encoded, 1.5)
+        hops.append(model.to_numpy(hop))
+    return state, np.concatenate([*hops, model.to_numpy(stream.flush(state))], axis=1)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_frames_that_the_schedule_names_equal_the_pasts_and_the_others_do_not(world: World, kind: str) -> None:
+    model = toy(world)
+    plan = plan_for(model, schedule=SwapSchedule(kind), method="safa-self")
+    state, _ = run(model, plan, 1)
+    past = model.to_numpy(state.past.states)
+    _, hop = stream.advance(model, plan, state, model.encode(parse_prompts("low"), (), 0), 1.5)
+    mask, overlap = plan.schedule.mask(5, 6, 8), model.to_numpy(hop)[:, :8]
+    assert np.array_equal(overlap[:, mask], past[-1][:, mask])
+    assert not (overlap[:, ~mask] == past[-1][:, ~mask]).any()
+
+
+@pytest.mark.parametrize("method, operator", [("average", average), ("triangular", triangular)])
+def test_averages_are_the_operators_over_the_past_and_the_views_own(method: str, operator: object) -> None:
+    # With one solver step nothing feeds back, so the view's own frames are those of plain sampling.
+    model = toy()
+    plan = plan_for(model, steps=1, method=method)
+    state, _ = run(model, plan, 1)
+    encoded = model.encode(parse_prompts("low"), (), 0)
+    _, hop = stream.advance(model, plan, state, encoded, 1.5)
+    alone = stream.StreamState(index=1)
+    _, own = stream.advance(model, plan, alone, encoded, 1.5)
+    expected = operator(state.past.states[-1], own[:, :8])  # type: ignore[operator]
+    assert np.allclose(hop[:, :8], expected, atol=1e-6)
+    assert np.array_equal(hop[:, 8:], own[:, 8:])
+
+
+@pytest.mark.parametrize("method", ["average", "triangular"])
+def test_averaging_works_at_the_overlap_of_multidiffusion(method: str) -> None:
+    model = toy()
+    plan = plan_for(model, layout=ViewLayout(40, 32), method=method)
+    state, made = run(model, plan, 7)
+    assert made.shape == (2, 7 * 8 + 32, 3)
+    shares = stream.past_shares(plan, state)
+    assert shares is not None and np.allclose(shares[0], past_share(40, 32, 7, method))
+
+
+def test_the_history_of_a_multistep_solver_moves_with_the_state() -> None:
+    # Frames of this model are independent, so the overlap can be followed by hand from where the past let go of it.
+    model = toy()
+    model.smoothness = 0.0
+    plan = plan_for(model, schedule=SwapSchedule("cached-then-free", share=0.5), method="safa-self")
+    state, _ = run(model, plan, 1, "low")
+    assert plan.table.multistep and state.past is not None and state.past.history is not None
+    other = model.encode(parse_prompts("high"), (), 0)
+    _, hop = stream.advance(model, plan, state, other, 1.5)
+    x, h = state.past.states[3][None], state.past.history[3][None]
+    for index in range(3, 6):
+        told = (np.array([plan.table.timesteps[index]]), other.conditioning, other.negative, np.array([1.5]))
+        x, h = step(plan.table.row(index), x, model.denoise(x, *told), h)
+    assert np.allclose(hop[:, :8], x[0], atol=1e-5)
+
+
+def test_the_reference_is_made_with_the_first_view_and_never_again() -> None:
+    model = toy()
+    run(model, plan_for(model, steps=10, reference_ratio=0.25), 3)
+    assert model.calls == [2, 2, 2] + [1] * 7 + [1] * 20
+
+
+def test_views_differ_although_they_borrow_from_one_reference() -> None:
+    model = toy()
+    _, made = run(model, plan_for(model, reference_ratio=1.0), 3)
+    _, still = run(model, plan_for(model, reference_ratio=1.0, reference_roll=False), 3)
+    lent = np.arange(9, 32, 2)
+    assert np.array_equal(still[:, lent], still[:, 32 + lent])
+    assert not np.array_equal(made[:, lent], made[:, 32 + lent])
+    # The first view's reference is not turned: both begin alike.
+    assert np.array_equal(made[:, :32], still[:, :32])
+
+
+def test_a_morph_borrows_from_both_references_and_then_drops_the_old_one() -> None:
+    model = toy()
+    plan = plan_for(model, steps=10)
+    old, new = (model.encode(parse_prompts(words), (), 0) for words in ("low", "high"))
+    state, _ = stream.advance(model, plan, stream.begin(plan), old, 1.0)
+    model.calls.clear()
+    state, _ = stream.advance(model, plan, state, [(old, 0.6), (new, 0.4)], 1.0)
+    assert model.calls == [2, 2, 2] + [1] * 7 and len(state.references) == 2
+    state, _ = stream.advance(model, plan, state, [(old, 0.2), (new, 0.8)], 1.0)
+    assert model.calls[10:] == [1] * 10
+    state, _ = stream.advance(model, plan, state, new, 1.0)
+    assert model.calls[20:] == [1] * 10 and len(state.references) == 1
+
+
+def test_a_morph_moves_the_sound_from_one_prompt_to_the_other() -> None:
+    model = toy(latent_channels=1, latent_bins=1)
+    old, new = (model.encode(parse_prompts(words), (), 0) for words in ("low", "high"))
+    low, high = (float(part.conditioning.tensors["mean"].ravel()[0]) for part in (old, new))
+    distance = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        levels = []
+        for seed in range(24):
+            one = plan_for(model, steps=8, seed=seed)
+            parts = [(old, 1 - share), (new, share)] if 0 < share < 1 else (old if share == 0 else new)
+            _, hop = stream.advance(model, one, stream.begin(one), parts, 1.0)
+            levels.append(float(hop.mean()))
+        distance.append((np.mean(levels) - low) / (high - low))
+    assert np.allclose(distance, [0, 0.25, 0.5, 0.75, 1.0], atol=0.2) and (np.diff(distance) > 0).all()
+
+
+@pytest.mark.parametrize("context", [True, False])
+def test_a_model_that_takes_context_is_told_the_finished_overlap(context: bool) -> None:
+    model = toy(takes_context=True)
+    plan = plan_for(model, schedule=SwapSchedule("cached", context=context))
+    run(model, plan, 2)
+    first, second = model.contexts[:6], model.contexts[6:]
+    assert all(known is None for known in first)
+    for known in second:
+        assert (known is not None) == context
+        if known is not None:
+            assert known.shape == (1, 40) and known[0, :8].all() and not known[0, 8:].any()
+
+
+def test_told_the_past_an_exact_model_continues_without_a_seam() -> None:
+    """The change at every frame border around a join is the interior's, on average over many latents and seeds."""
+    model = toy(takes_context=True, latent_channels=8, latent_bins=8)
+    changes = []
+    for seed in range(6):
+        _, made = run(model, plan_for(model, steps=10, seed=seed, method="safa-self"), 5)
+        changes.append(np.abs(np.diff(made, axis=1)).mean((0, 2)))
+    change = np.mean(changes, axis=0)
+    borders = np.mean([change[view * 32 - 2 : view * 32 + 10] for view in range(1, 5)], axis=0)
+    interior = np.mean([change[view * 32 + 11 : view * 32 + 29] for view in range(5)])
+    assert (np.abs(borders / interior - 1) < 0.1).all()
+
+
+def test_independent_views_share_nothing() -> None:
+    model = toy()
+    plan = plan_for(model, method="independent")
+    state, made = run(model, plan, 2)
+    again, _ = stream.advance(model, plan, stream.StreamState(index=1), model.encode(parse_prompts("low"), (), 0), 1.5)
+    assert np.array_equal(state.past.states, again.past.states)
+    assert np.isfinite(made).all()
+
+
+def test_no_overlap_and_overlaps_without_a_middle_work() -> None:
+    for layout in (ViewLayout(40, 0), ViewLayout(40, 20)):
+        model = toy()
+        _, made = run(model, plan_for(model, layout=layout), 3)
+        assert made.shape[1] == layout.linear_width(3)
+
+
+def test_a_state_survives_a_snapshot_bit_for_bit(world: World) -> None:
+    model = toy(world)
+    plan = plan_for(model)
+    state, _ = run(model, plan, 2)
+    again = stream.StreamState.from_tensors(state.to_tensors(model), model)
+    encoded = model.encode(parse_prompts("low"), (), 0)
+    hops = [model.to_numpy(stream.advance(model, plan, one, encoded, 1.5)[1]) for one in (state, again)]
+    assert np.array_equal(*hops)
+    with pytest.raises(SnapshotError, match="stream/index"):
+        stream.StreamState.from_tensors({}, model)
+
+
+def test_plans_that_cannot_be_are_refused() -> None:
+    model = toy()
+    with pytest.raises(UsageError, match="blend"):
+        plan_for(model, method="blend")
+    with pytest.raises(UsageError, match="reference ratio"):
+        plan_for(model, reference_ratio=1.5)
+    with pytest.raises(LayoutError, match="half"):
+        plan_for(model, layout=ViewLayout(40, 32))
+    with pytest.raises(UsageError, match="flush"):
+        stream.flush(stream.begin(plan_for(model)))
