@@ -16,7 +16,7 @@ from safa_stream.errors import SnapshotError
 from safa_stream.layout import Span
 from safa_stream.models.interface import Decoder, DecoderState
 from safa_stream.trajectory import AnyNumpy, Tensors
-from safa_stream.types import Pcm
+from safa_stream.types import FloatArray
 
 #: Frames decoded at once where a whole canvas is: memory stays small, context is a small share.
 PIECE = 512
@@ -27,7 +27,7 @@ class DecodeState:
     """Between pushes: `carried` latents [C, k, F], of which the first `before` are decoded; frames `emitted` so far."""
 
     seed: int
-    carried: Pcm
+    carried: FloatArray
     before: int
     emitted: int
     inner: DecoderState
@@ -62,7 +62,9 @@ def start(decoder: Decoder, seed: int, channels: int, bins: int) -> DecodeState:
     return DecodeState(seed, np.zeros((channels, 0, bins), np.float32), 0, 0, decoder.start(seed))
 
 
-def push(decoder: Decoder, state: DecodeState, latents: Pcm, final: bool = False) -> tuple[DecodeState, Pcm | None]:
+def push(
+    decoder: Decoder, state: DecodeState, latents: FloatArray, final: bool = False
+) -> tuple[DecodeState, FloatArray | None]:
     """Take the next latents [C, n, F]; returns the sound [channels, N] that is now certain, None if there is none.
 
     The last `halo` frames wait for what follows them; `final` says that nothing does.
@@ -78,7 +80,7 @@ def push(decoder: Decoder, state: DecodeState, latents: Pcm, final: bool = False
     return DecodeState(state.seed, carried, before, state.emitted + ready, inner), pcm
 
 
-def decode_whole(decoder: Decoder, latents: Pcm, seed: int) -> Pcm:
+def decode_whole(decoder: Decoder, latents: FloatArray, seed: int) -> FloatArray:
     """All of latents [C, T, F] as sound [channels, T * samples_per_frame]."""
     state = start(decoder, seed, latents.shape[0], latents.shape[2])
     pieces = []
@@ -88,7 +90,7 @@ def decode_whole(decoder: Decoder, latents: Pcm, seed: int) -> Pcm:
     return np.concatenate(pieces, axis=1)
 
 
-def decode_circular(decoder: Decoder, latents: Pcm, seed: int) -> Pcm:
+def decode_circular(decoder: Decoder, latents: FloatArray, seed: int) -> FloatArray:
     """The same of a canvas whose end meets its beginning; played in a loop the sound has no seam.
 
     The decoder runs one halo past the end, around the circle, and that tail is faded into the beginning: its latents
@@ -112,7 +114,7 @@ def decode_circular(decoder: Decoder, latents: Pcm, seed: int) -> Pcm:
     return loop
 
 
-def crossfade(out: Pcm, into: Pcm, correlation: float = 0.0) -> Pcm:
+def crossfade(out: FloatArray, into: FloatArray, correlation: float = 0.0) -> FloatArray:
     """From `out` to `into` [channels, N] at constant power for signals so correlated (0: the equal-power fade)."""
     angle = (np.arange(out.shape[1]) + 0.5) * (np.pi / 2 / out.shape[1])
     falling, rising = np.cos(angle), np.sin(angle)
@@ -120,13 +122,13 @@ def crossfade(out: Pcm, into: Pcm, correlation: float = 0.0) -> Pcm:
     return np.asarray(out * (falling * scale) + into * (rising * scale), np.float32)
 
 
-def likeness(a: Pcm, b: Pcm) -> float:
+def likeness(a: FloatArray, b: FloatArray) -> float:
     """Correlation of two signals of one shape, negative values as 0."""
     power = float(np.sqrt(np.sum(a * a, dtype=np.float64) * np.sum(b * b, dtype=np.float64)))
     return max(0.0, float(np.sum(a * b, dtype=np.float64)) / power) if power else 0.0
 
 
-def lay_out(pieces: Sequence[Pcm], spans: Sequence[Span], width: int, scale: int, circular: bool) -> Pcm:
+def lay_out(pieces: Sequence[FloatArray], spans: Sequence[Span], width: int, scale: int, circular: bool) -> FloatArray:
     """Views' sounds laid on a canvas of `width` frames, faded at equal power over what neighbours share.
 
     `scale`: samples a frame. On a circle the last view fades into the first.
@@ -146,5 +148,5 @@ def lay_out(pieces: Sequence[Pcm], spans: Sequence[Span], width: int, scale: int
     return out
 
 
-def _rising(samples: int) -> Pcm:
+def _rising(samples: int) -> FloatArray:
     return np.asarray(np.sin((np.arange(samples) + 0.5) * (np.pi / 2 / max(1, samples))), np.float32)

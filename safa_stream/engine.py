@@ -24,7 +24,7 @@ from safa_stream.scene import PromptChange, Scene
 from safa_stream.solvers import SolverTable
 from safa_stream.swap import DEFAULT_SCHEDULE, SwapSchedule
 from safa_stream.trajectory import Tensors
-from safa_stream.types import Chunk, Pcm
+from safa_stream.types import Chunk, FloatArray
 
 SNAPSHOT_FORMAT = "safa-stream-snapshot-1"
 SNAPSHOT_KEY = "safa_stream"
@@ -62,7 +62,7 @@ class StreamPosition:
 
     views: stream.StreamState
     decoding: decode.DecodeState
-    fading: Pcm | None = None
+    fading: FloatArray | None = None
     start: int = 0
     sequence: int = 0
 
@@ -110,7 +110,7 @@ class Stream(Iterator[Chunk]):
         # Where a hop is shorter than the decoder's halo, the first views yield no sound yet.
         while made is None:
             position, made = self._advance(position)
-        samples: Pcm = made
+        samples: FloatArray = made
         if self.total is not None:
             samples = samples[:, : self.total - position.start]
         facts, start = self.model.facts, position.start
@@ -137,7 +137,7 @@ class Stream(Iterator[Chunk]):
         decoding = decode.start(self.decoder, self.scene.seed, facts.latent_channels, facts.latent_bins)
         return StreamPosition(stream.begin(self.plan), decoding)
 
-    def _advance(self, position: StreamPosition) -> tuple[StreamPosition, Pcm | None]:
+    def _advance(self, position: StreamPosition) -> tuple[StreamPosition, FloatArray | None]:
         """One view: decide what it is told, make it, decode what became final."""
         index, last = position.views.index, position.views.index == self._last_view
         direction = self._direction(index)
@@ -152,7 +152,7 @@ class Stream(Iterator[Chunk]):
         decoding, samples = decode.push(self.decoder, position.decoding, latents, final=last)
         return replace(position, views=views, decoding=decoding), samples
 
-    def _faded(self, pcm: Pcm, before: Pcm | None, last: bool) -> tuple[Pcm, Pcm]:
+    def _faded(self, pcm: FloatArray, before: FloatArray | None, last: bool) -> tuple[FloatArray, FloatArray]:
         """(sound that is final, end that the next view is faded into) of one view decoded on its own."""
         if before is not None and before.shape[1]:
             pcm[:, : before.shape[1]] = decode.crossfade(before, pcm[:, : before.shape[1]])
@@ -196,7 +196,7 @@ class Stream(Iterator[Chunk]):
         )
 
 
-def whole(model: Model, scene: Scene, seconds: float, report: Callable[[int, int], None] | None = None) -> Pcm:
+def whole(model: Model, scene: Scene, seconds: float, report: Callable[[int, int], None] | None = None) -> FloatArray:
     """All of a scene with mode "joint" as sound [channels, N]; `report(done, steps)` after every solver step.
 
     With `scene.loop` it is a circle: its end leads over into its beginning, and N is `seconds` to the nearest frame.

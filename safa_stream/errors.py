@@ -1,15 +1,15 @@
 """All errors that the project raises on purpose, as one tree.
 
-    SafaError                     anything below; the command line prints it as one line
-    ├── UsageError                the caller asked for something that cannot be (exit code 2)
-    │   ├── LayoutError           view, overlap and duration do not fit each other
-    │   ├── PromptError           empty prompt, bad weight
-    │   └── SceneError            a scene file with unknown or wrong fields
-    └── FailureError              the request was fine, the world was not (exit code 1)
-        ├── ModelError            model files missing, damaged, of another version
-        ├── OutputError           a file cannot be written
-        ├── SnapshotError         a saved stream or trajectory is damaged or of another version
-        └── TrainingDataError     the training folder or a recording cannot be used
+SafaError                     anything below; the command line prints it as one line
+├── UsageError                the caller asked for something that cannot be (exit code 2)
+│   ├── LayoutError           view, overlap and duration do not fit each other
+│   ├── PromptError           empty prompt, bad weight
+│   └── SceneError            a scene file with unknown or wrong fields
+└── FailureError              the request was fine, the world was not (exit code 1)
+    ├── ModelError            model files missing, damaged, of another version
+    ├── OutputError           a file cannot be written
+    ├── SnapshotError         a saved stream or trajectory is damaged or of another version
+    └── TrainingDataError     the training folder or a recording cannot be used
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ import hashlib
 import numpy as np
 
 from safa_stream.errors import UsageError
-from safa_stream.types import Pcm
+from safa_stream.types import FloatArray
 
 #: Random 64-bit words that Philox gives for one step of its counter.
 BLOCK = 4
 
 
-def noise(seed: int, purpose: str, first_frame: int, count: int, channels: int, bins: int) -> Pcm:
+def noise(seed: int, purpose: str, first_frame: int, count: int, channels: int, bins: int) -> FloatArray:
     """Unit noise [C, count, F] of the frames from `first_frame` (0 or later) on.
 
     Seed and purpose ("view", "reference", ...) choose one of 2^128 endless sequences. Philox 4x64 (Salmon et al. 2011)

@@ -20,7 +20,7 @@ import numpy as np
 from safa_stream.errors import SnapshotError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.models.interface import Encoded, Model, mix_encoded
-from safa_stream.operators import Along, Weights, blend, choose, past_share
+from safa_stream.operators import Along, Weights, like, past_share
 from safa_stream.solvers import SolverTable, step
 from safa_stream.swap import DEFAULT_SCHEDULE, SwapSchedule
 from safa_stream.trajectory import AnyNumpy, ReferenceTrajectory, Tensors, Trajectory, guided_steps
@@ -145,12 +145,11 @@ def advance(
     h: Array | None = x * 0.0 if table.multistep else None
     for record in (right, *made.values()):
         record.note(x, h)
-    shares = past_shares(plan, state)
-    context, known = _context(model, plan, state, x)
+    past = _Past(model, plan, state, x)
     for index in range(table.steps):
         if index == guided and missing:
-            x, h, context, known = (None if rows is None else rows[:1] for rows in (x, h, context, known))
-        m = model.denoise(x, *batch.told(x, table.timesteps[index]), context, known)
+            x, h = x[:1], None if h is None else h[:1]
+        m = model.denoise(x, *batch.told(x, table.timesteps[index]), *past.told(x, index))
         x, clean = step(table.row(index), x, m, h)
         h = clean if table.multistep else None
         if index < guided:
@@ -159,9 +158,7 @@ def advance(
         for rows, which in ((x, "states"), (h, "history")):
             if rows is None:
                 continue
-            if shares is not None:
-                past = getattr(state.past, which)[index + 1]
-                rows[0, :, : layout.overlap] = _joined(shares[index], past, rows[0, :, : layout.overlap])
+            past.join(rows[0], which, index)
             if index < guided:
                 lender.lend(rows[0], which, index, layout.overlap, layout.hop)
         right.note(x, h)
@@ -180,10 +177,42 @@ def past_shares(plan: StreamPlan, state: StreamState) -> Weights | None:
     return np.stack([past_share(layout.view, layout.overlap, state.index, plan.method)] * steps)
 
 
-def _joined(share: Weights, past: Array, own: Array) -> Array:
-    """Frames of the past and the view's own [C, O, F]: copied where the shares are whole, mixed where they are not."""
-    whole = share > 0.5
-    return choose(whole, past, own) if np.array_equal(share, whole) else blend(past, own, share)
+class _Past:
+    """The view before, as the next one meets it: joined to its overlap after every step, told to models that listen."""
+
+    def __init__(self, model: Model, plan: StreamPlan, state: StreamState, x: Array) -> None:
+        self.trajectory, self.overlap = state.past, plan.layout.overlap
+        shares = past_shares(plan, state)
+        self.joins = shares is not None
+        self.tells = self.joins and model.facts.takes_context and plan.swaps and plan.schedule.context
+        if shares is None:
+            return
+        whole = shares > 0.5
+        self.copied = np.all(shares == whole, axis=1).tolist()
+        self.masks, self.shares, self.rest = (like(table[:, :, None], x) for table in (whole, shares, 1 - shares))
+        self.known = like(np.asarray(shares == 1, np.float32), x)
+
+    def join(self, view: Array, which: str, index: int) -> None:
+        """Write the past's states or history after step `index` into a view's [C, L, F]."""
+        if self.joins:
+            xp, own = array_api_compat.array_namespace(view), view[:, : self.overlap]
+            past = getattr(self.trajectory, which)[index + 1]
+            if self.copied[index]:
+                own[...] = xp.where(self.masks[index], past, own)
+            else:
+                own[...] = self.shares[index] * past + self.rest[index] * own
+
+    def told(self, x: Array, index: int) -> tuple[Array | None, Array | None]:
+        """(context [B, C, L, F], known [B, L]) for the batch's first row; the others, references, are told nothing.
+
+        Known are just the frames that this step takes from the past anyway: what a model says there may mean nothing.
+        """
+        if not self.tells or self.trajectory is None:
+            return None, None
+        context, known = x * 0.0, x[:, 0, :, 0] * 0.0
+        known[0, : self.overlap] = self.known[index]
+        context[0, :, : self.overlap] = self.trajectory.states[-1] * self.known[index][:, None]
+        return context, known
 
 
 def _noise(model: Model, plan: StreamPlan, index: int, references: int) -> Array:
@@ -200,13 +229,3 @@ def _noise(model: Model, plan: StreamPlan, index: int, references: int) -> Array
         return own
     lent = first_state(model, plan.seed, "reference", 0, view, scale)
     return array_api_compat.array_namespace(own).concat([own] + [lent] * references)
-
-
-def _context(model: Model, plan: StreamPlan, state: StreamState, x: Array) -> tuple[Array | None, Array | None]:
-    """(context [B, C, L, F], known [B, L]): the past's finished overlap for the view's row, nothing for references."""
-    if not (model.facts.takes_context and plan.swaps and plan.schedule.context and state.past is not None):
-        return None, None
-    context, known = x * 0.0, x[:, 0, :, 0] * 0.0
-    context[0, :, : plan.layout.overlap] = state.past.states[-1]
-    known[0, : plan.layout.overlap] = 1.0
-    return context, known

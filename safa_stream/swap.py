@@ -36,8 +36,9 @@ class SwapSchedule:
     dither                  a fixed scattered choice, dense at the left and thin at the right
     dither-steps            the same, chosen anew at every step
 
-    In the last `averaged` share of the steps both are mixed along a straight ramp instead. `context`: a model that can
-    be told finished frames is told the past's. Raises UsageError for an unknown kind or numbers out of range.
+    In the last `averaged` share of the steps both are mixed along a straight ramp instead. With `context`, a model that
+    takes finished frames is told those that the step takes from the past: what it says about them may mean nothing, so
+    it is told no others. Raises UsageError for an unknown kind or numbers out of range.
     """
 
     kind: str
@@ -144,4 +145,4 @@ KINDS: dict[str, Callable[[SwapSchedule, int, int, int], Mask]] = {
     "dither-steps": _dither_steps,
 }
 
-DEFAULT_SCHEDULE = SwapSchedule("cut-left")
+DEFAULT_SCHEDULE = SwapSchedule("cut-left", share=0.25)

@@ -11,14 +11,15 @@ import numpy.typing as npt
 #: An array of any Array API library (numpy, torch); docstrings give its shape letters: B rows of a batch, C channels,
 #: T time frames, F frequency bins, S solver steps, O overlap frames.
 Array = Any
-Pcm = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """A piece of sound: `samples` [channels, N] from absolute sample `start` on, number `sequence` of its stream."""
 
-    samples: Pcm
+    samples: FloatArray
     start: int
     sequence: int
     sample_rate: int

@@ -34,14 +34,14 @@ class Batch:
         self.negative = stack([row.negative for row in rows])
         self.guidance = guidance
 
-    def told(self, x: Array, timestep: float, first: int = 0) -> tuple[Array, Conditioning, Conditioning, Array]:
-        """(timesteps, conditioning, negative, guidance) for the rows of x, which begin at row `first` here."""
+    def told(self, x: Array, timestep: float) -> tuple[Array, Conditioning, Conditioning, Array]:
+        """(timesteps, conditioning, negative, guidance) for the rows of x, the first of the batch's."""
         xp, device, count = array_api_compat.array_namespace(x), array_api_compat.device(x), int(x.shape[0])
         # Single precision whatever x has: half precision cannot tell all of a thousand timesteps apart.
         timesteps, guidance = (
             xp.asarray([value] * count, dtype=xp.float32, device=device) for value in (timestep, self.guidance)
         )
-        rows = (take(told, first, first + count) for told in (self.conditioning, self.negative))
+        rows = (take(told, 0, count) for told in (self.conditioning, self.negative))
         return timesteps, next(rows), next(rows), guidance
 
 
@@ -96,6 +96,8 @@ class Lender:
 
     def _turns(self, frames: int) -> list[Mask]:
         """For every source but the first, which frames are its turn."""
+        if len(self.sources) == 1:
+            return []
         draw = (np.arange(frames) + 1) * GOLDEN % 1.0
         limits = np.cumsum(self.weights)
         return [np.asarray((draw >= low) & (draw < high)) for low, high in zip(limits, limits[1:], strict=False)]

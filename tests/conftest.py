@@ -1,4 +1,4 @@
-"""Laws run on every array library that is installed; tests that need torch and diffusers live in tests/torch."""
+"""Laws run on every array library that is installed; tests that need torch live in tests/training and tests/torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.toy import NUMPY, World
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 HAS_DIFFUSERS = importlib.util.find_spec("diffusers") is not None
 
-collect_ignore = [] if HAS_TORCH and HAS_DIFFUSERS else ["torch"]
+collect_ignore = ([] if HAS_TORCH else ["training"]) + ([] if HAS_TORCH and HAS_DIFFUSERS else ["torch"])
 
 
 def pytest_report_header() -> str:
@@ -22,7 +22,7 @@ def pytest_report_header() -> str:
     if not missing:
         return "safa-stream: laws run on numpy and on torch"
     return f"safa-stream: {' and '.join(missing)} not installed, so tests/torch is left out" + (
-        " and laws run on numpy only" if not HAS_TORCH else ""
+        ", tests/training too, and laws run on numpy only" if not HAS_TORCH else ""
     )
 
 

@@ -19,7 +19,7 @@ def canvas(
 ) -> np.ndarray:
     settings = joint.JointPlan(layout, model.solver(6), method, **plan)  # type: ignore[arg-type]
     encoded = model.encode(parse_prompts("low"), (), 0)
-    return model.to_numpy(joint.generate(model, settings, views, encoded, 1.5))
+    return np.asarray(model.to_numpy(joint.generate(model, settings, views, encoded, 1.5)))
 
 
 @pytest.mark.parametrize("method", METHODS)

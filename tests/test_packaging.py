@@ -238,7 +238,7 @@ class TestNotice:
 
 
 class TestShippedModel:
-    FOLDER = ROOT / "safa_stream/models/builtin/weights"
+    FOLDER = ROOT / "safa_stream/models/builtin/shipped"
 
     def test_its_files_are_there(self) -> None:
         for name in ("weights.safetensors", "denoiser.onnx", "config.json", "MODEL_CARD.md"):

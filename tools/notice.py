@@ -18,7 +18,7 @@ Copyright 2026 The safa-stream authors
 
 Licensed under the Apache License, Version 2.0 (see LICENSE).
 
-The weights of the built-in model (safa_stream/models/builtin/weights) were trained on the recordings named below.
+The weights of the built-in model (safa_stream/models/builtin/shipped) were trained on the recordings named below.
 Changes made to every recording: converted to 48 kHz Opus, some cut at 240 s, then analysed for training. No recording
 is part of this software.
 """

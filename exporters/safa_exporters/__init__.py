@@ -1,1 +1,1 @@
-"""Exports of models to formats that run without torch. Nothing here imports the server, the server nothing from here."""
+"""Exports of models to formats that run without torch. Nothing here imports the server, nor the other way round."""

@@ -1,7 +1,7 @@
-"""Export of the built-in model's denoiser: a graph that keeps its weights where they are, in the model's safetensors file.
+"""Export of the built-in model's denoiser: a graph whose weights stay where they are, in the safetensors file.
 
-torch.export and torch.onnx make the graph; every weight in it is then replaced by a reference (file, offset, length) into
-`weights.safetensors`, followed by a cast to single precision, which ONNX Runtime folds away when it loads the graph.
+torch.export and torch.onnx make the graph; every weight in it is then replaced by a reference (file, offset, length)
+into `weights.safetensors`, followed by a cast to single precision, which ONNX Runtime folds away as it loads.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from safa_stream.models.builtin.networks import NetworkConfig, build
-from safa_stream.models.builtin.weights import GRAPH_NAME, WEIGHTS_NAME, Weights
+from safa_stream.models.builtin.weights import GRAPH_NAME, LAYOUT_KEY, WEIGHTS_NAME, Weights, layout_digest
 
 INPUTS = ("noisy", "level", "condition", "context", "known")
 #: Initialisers up to this many values stay in the graph (constants, slices of small tensors).
 SMALL = 512
 OPSET = 18
+#: What the number of frames must be a multiple of: a patch, or what the U-Net halves twice.
+TIME_UNITS = {"dit": 2, "unet": 4}
 
 
 def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
-    """Write the denoiser's graph beside its weights (or to `target`); batch and time stay free, time in multiples of 8.
+    """Write the denoiser's graph beside its weights (or to `target`); batch and time stay free.
 
     The directory's configuration and weights must be in place; the graph only refers to them.
     """
@@ -35,6 +37,7 @@ def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
     network = build(config).eval()
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.under("network.").items()})
     model = reference_weights(trace(network, config), weights.folder / WEIGHTS_NAME)
+    model.metadata_props.add(key=LAYOUT_KEY, value=layout_digest(weights.folder / WEIGHTS_NAME))
     path = target or weights.folder / GRAPH_NAME
     partial = path.with_suffix(".partial")
     partial.write_bytes(model.SerializeToString(deterministic=True))
@@ -45,8 +48,8 @@ def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
 def trace(network: torch.nn.Module, config: NetworkConfig) -> onnx.ModelProto:
     """The network as an ONNX model with shared dynamic batch and time."""
     batch = torch.export.Dim("batch", min=1, max=64)
-    eighth = torch.export.Dim("eighth", min=2, max=512)
-    time = 8 * eighth
+    units = torch.export.Dim("units", min=4, max=2048)
+    time = units * TIME_UNITS[config.kind]
     rows, length = 2, 160
     example = (
         torch.zeros(rows, length, config.latent_size),

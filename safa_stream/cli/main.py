@@ -1,7 +1,7 @@
 """`safa-stream`: one line a command here, one file a command beside this one.
 
 A command's file has `HELP`, `add_arguments(parser)` and `run(options) -> exit code`; it imports what does the work
-inside `run`, so that help comes at once.
+inside `run`, so that help comes at once. `EXTRAS` names what has to be installed for it where that is more than "cpu".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from safa_stream import __version__
 from safa_stream.errors import SafaError
 
 #: In the order of the help text.
-COMMANDS = ("render", "sounds", "info")
+COMMANDS = ("render", "sounds", "info", "train", "export", "eval", "bench", "study")
 
 DESCRIPTION = "Endless, seam-free soundscapes from words, made on this machine."
 EPILOG = """\
@@ -34,12 +34,13 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what went wrong is one line on standard error."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    debug, extras = "--debug" in words, "cpu"
     try:
         options = build_parser(next((word for word in words if word in COMMANDS), None)).parse_args(words)
         if "run" not in options:
             build_parser().print_help()
             return 2
+        extras = options.extras
         return int(options.run(options))
     except SafaError as error:
         return _failed(error, str(error), error.exit_code, debug)
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _failed(error, "out of memory; use a shorter duration or mode stream", 1, debug)
     except ImportError as error:
-        return _failed(error, f'{error}; install what is missing: pip install "safa-stream[cpu]"', 1, debug)
+        return _failed(error, f'{error}; install what is missing: pip install "safa-stream[{extras}]"', 1, debug)
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -80,7 +81,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         )
         added.add_argument("--debug", action="store_true", help="show the whole trace of an error")
         module.add_arguments(added)
-        added.set_defaults(run=module.run)
+        added.set_defaults(run=module.run, extras=getattr(module, "EXTRAS", "cpu"))
     return parser
 
 

@@ -24,7 +24,7 @@ CAPTIONS = {
     "crickets": "crickets on a summer night",
     "frogs": "frogs by a pond",
     "fire": "campfire, crackling fireplace",
-    "hot_spring": "hot spring, bubbling mud",
+    "hotspring": "hot spring, bubbling mud",
     "underwater": "underwater, deep sea",
     "whale": "whale song",
     "cave": "drips in a cave",
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from safa_stream.models import load
 
     facts = load(options.model).facts
-    captions = {sound: CAPTIONS.get(sound.replace(" ", "_"), "") for sound in facts.sounds}
+    captions = {sound: CAPTIONS.get(sound, "") for sound in facts.sounds}
     if options.json:
         print(json.dumps({"model": facts.name, "version": facts.version, "sounds": captions}, ensure_ascii=False))
         return 0

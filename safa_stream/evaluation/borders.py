@@ -15,8 +15,7 @@ import numpy.typing as npt
 from safa_stream.evaluation import spectra
 from safa_stream.layout import ViewLayout
 from safa_stream.models.builtin.features import Array
-
-Array64 = npt.NDArray[np.float64]
+from safa_stream.types import DoubleArray
 
 #: Second differences are told relative to their mean over so many samples on both sides (10 ms).
 LOCAL_SAMPLES = 480
@@ -24,7 +23,7 @@ LOCAL_SAMPLES = 480
 JUMP_EDGES = np.linspace(-4.0, 4.0, 8001)
 
 
-def border_change(mel: Array, frames: int) -> Array64:
+def border_change(mel: Array, frames: int) -> DoubleArray:
     """Change [frames + 1] at every border of a sound of `frames` latent frames, from its log-mel; ends are nan."""
     per_frame = len(mel) / frames
     level = spectra.change(mel)
@@ -47,7 +46,7 @@ def interior_borders(layout: ViewLayout, views: int) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def profile_rows(level: Array64, layout: ViewLayout, views: int) -> Array64:
+def profile_rows(level: DoubleArray, layout: ViewLayout, views: int) -> DoubleArray:
     """One row [3 * overlap + 1] a seam: change at its borders over the interior's mean."""
     base = float(np.nanmean(level[interior_borders(layout, views)]))
     rows = np.full((views - 1, 3 * layout.overlap + 1), np.nan)
@@ -59,7 +58,7 @@ def profile_rows(level: Array64, layout: ViewLayout, views: int) -> Array64:
     return rows
 
 
-def jump_ratios(samples: Array) -> Array64:
+def jump_ratios(samples: Array) -> DoubleArray:
     """|Second difference| of every sample but the outermost [N - 2] over its local mean, largest of the channels."""
     second = np.abs(np.diff(np.atleast_2d(samples).astype(np.float64), 2, axis=-1))
     width = 2 * LOCAL_SAMPLES + 1
@@ -93,7 +92,7 @@ class Jumps:
         self.counts += other.counts
         self.at_borders += other.at_borders
 
-    def ranks(self) -> Array64:
+    def ranks(self) -> DoubleArray:
         """For every border, the share 0..1 of other samples whose jump is smaller."""
         below = np.concatenate([[0], np.cumsum(self.counts)])
         place = np.searchsorted(JUMP_EDGES, np.log10(np.clip(self.at_borders, 1e-4, 0.999e4)))
@@ -120,12 +119,12 @@ class Jumps:
 class Profile:
     """The mean profile [3 * overlap + 1] of several sounds, its standard error, and the overlap's length in frames."""
 
-    mean: Array64
-    error: Array64
+    mean: DoubleArray
+    error: DoubleArray
     overlap: int
 
     @classmethod
-    def of_sounds(cls, sounds: list[Array64], overlap: int) -> Profile:
+    def of_sounds(cls, sounds: list[DoubleArray], overlap: int) -> Profile:
         """From the rows of each sound; the standard error counts sounds, not seams, as independent."""
         means = np.stack([np.nanmean(rows, axis=0) for rows in sounds])
         spread = means.std(0, ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.full(means.shape[1], np.nan)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from safa_stream import loudness
 from safa_stream.corpus.recordings import Recording, list_recordings, read_recording
 from safa_stream.corpus.split import Passage, split
 from safa_stream.errors import TrainingDataError
-from safa_stream.evaluation import loudness, spectra
+from safa_stream.evaluation import spectra
 from safa_stream.evaluation.embedding import Embedder
 from safa_stream.evaluation.tables import Report, quiet
 from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array
@@ -78,7 +79,7 @@ def measure_clips(clips: Iterator[Clip], embedder: Embedder) -> ClipTable:
             "crest": spectra.crest_factor(samples),
             "onsets": spectra.onset_rate(mel),
             "correlation": correlation,
-            "movement": loudness.spread(spectra.mono(samples)),
+            "movement": loudness.spread(spectra.mono(samples), SAMPLE_RATE),
             "modulation": spectra.modulation_spectrum(mel),
             "rows": rows,
             "window_clip": np.full(len(rows), number),

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from safa_stream import loudness
 from safa_stream.corpus.recordings import list_recordings, read_recording
 from safa_stream.engine import chunks
 from safa_stream.errors import TrainingDataError
-from safa_stream.evaluation import loudness, spectra
+from safa_stream.evaluation import spectra
 from safa_stream.evaluation.clips import at_level
 from safa_stream.evaluation.embedding import Embedder, Projection, Statistics
 from safa_stream.evaluation.plot import line_plot
@@ -21,8 +21,7 @@ from safa_stream.evaluation.tables import Report, quiet, text_table
 from safa_stream.models.builtin.features import SAMPLE_RATE, Array
 from safa_stream.models.interface import Model
 from safa_stream.scene import Scene
-
-Array64 = npt.NDArray[np.float64]
+from safa_stream.types import DoubleArray
 
 #: So many windows in a row are compared at a time (about 5 s), and only with those at least this many windows away.
 SEQUENCE, APART = 5, 15
@@ -35,8 +34,8 @@ class DriftReport:
     """By minute: loudness (LUFS) and high-frequency variance. Peaks of self-similarity, -1..1, nan where unknown."""
 
     minutes: int
-    loudness: Array64
-    hf_variance: Array64
+    loudness: DoubleArray
+    hf_variance: DoubleArray
     peak: float
     peak_real: float
     largest: float
@@ -48,7 +47,7 @@ def high_frequency_variance(mel: Array) -> float:
     return float(np.diff(mel.astype(np.float64), axis=0).var(0).mean())
 
 
-def self_similarity(rows: Array) -> Array64:
+def self_similarity(rows: Array) -> DoubleArray:
     """Similarities of all pairs of sequences of `SEQUENCE` windows that lie `APART` or further from each other.
 
     rows [n, D]: embeddings of the windows of one sound in order. Their mean is taken out, so that what all windows
@@ -62,7 +61,7 @@ def self_similarity(rows: Array) -> Array64:
     return np.asarray((unit @ unit.T)[first, second])
 
 
-def matched_peak(similarities: Array64, pairs: int) -> float:
+def matched_peak(similarities: DoubleArray, pairs: int) -> float:
     """The largest similarity that `pairs` pairs out of these show on average: a longer sound has more chances."""
     if not len(similarities):
         return float("nan")
@@ -98,7 +97,7 @@ def measure(
     loud, lively, rows = [], [], []
     stream = (chunk.samples for chunk in chunks(model, scene, minutes * 60.0 + 1.0))
     for number, minute in enumerate(minutes_of(stream, minutes), 1):
-        loud.append(loudness.integrated(minute))
+        loud.append(loudness.integrated(minute, SAMPLE_RATE))
         lively.append(high_frequency_variance(spectra.log_mel(minute)))
         rows.append(embedder.embed(at_level(minute)))
         report(f"minute {number} of {minutes}: {loud[-1]:.1f} LUFS")

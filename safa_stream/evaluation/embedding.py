@@ -65,7 +65,7 @@ class Classifier:
                 )
             self._net.allocate_tensors()
             self._input = self._net.get_input_details()[0]["index"]
-            found = [t for t in self._net.get_tensor_details() if t["name"].startswith(CLASSIFIER_TENSOR)]
+            found = [t for t in self._net.get_tensor_details() if t["name"] == CLASSIFIER_TENSOR]
             self._output, (self._scale, self._zero) = found[0]["index"], found[0]["quantization"]
         except (ValueError, RuntimeError, IndexError) as error:
             raise UsageError(f"{path} is not a YAMNet .tflite file with '{CLASSIFIER_TENSOR}'") from error

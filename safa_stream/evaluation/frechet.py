@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Array64 = npt.NDArray[np.float64]
+from safa_stream.types import DoubleArray
 
 
-def shrunk_covariance(rows: Array64) -> Array64:
+def shrunk_covariance(rows: DoubleArray) -> DoubleArray:
     """Covariance [D, D] of rows [n, D], shrunk towards a multiple of the identity (Ledoit and Wolf 2004)."""
     count, size = rows.shape
     centred = rows - rows.mean(0)
@@ -35,7 +35,7 @@ def frechet_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     return max(0.0, float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one) + np.trace(two) - 2.0 * cross))
 
 
-def spread_rows(rows: Array64, count: int) -> Array64:
+def spread_rows(rows: DoubleArray, count: int) -> DoubleArray:
     """`count` rows taken evenly over all of them."""
     return rows if len(rows) <= count else rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
 
@@ -64,7 +64,7 @@ def halves(groups: Sequence[str], generator: np.random.Generator) -> npt.NDArray
     return np.asarray(best[1][which])
 
 
-def half_distance(rows: Array64, groups: Sequence[str], size: int, draws: int = 6, seed: int = 0) -> float:
+def half_distance(rows: DoubleArray, groups: Sequence[str], size: int, draws: int = 6, seed: int = 0) -> float:
     """Mean distance between two halves of the recordings, split by recording, of at most `size` rows each."""
     generator = np.random.default_rng(seed)
     out = []

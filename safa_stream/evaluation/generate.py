@@ -115,5 +115,5 @@ def clip(
 
 
 def prompts_of(model: Model, classes: tuple[str, ...]) -> dict[str, str]:
-    """The prompt line for each of the classes: the class's own name; all the model's sounds where none is given."""
-    return {name: name for name in classes or model.facts.sounds}
+    """The prompt line of each class, which is its name in words; of all the model's sounds where none is given."""
+    return {name: name.replace("_", " ") for name in classes or model.facts.sounds}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array64 = npt.NDArray[np.float64]
+from safa_stream.types import DoubleArray
+
 Labels = npt.NDArray[np.intp]
 
 #: Curvature pairs that the minimiser remembers.
@@ -20,16 +21,16 @@ MEMORY = 10
 class Probe:
     """weights [D + 1, classes] on features standardised by mean and scale [D]; the last row is the bias."""
 
-    mean: Array64
-    scale: Array64
-    weights: Array64
+    mean: DoubleArray
+    scale: DoubleArray
+    weights: DoubleArray
 
-    def log_probabilities(self, rows: npt.ArrayLike) -> Array64:
+    def log_probabilities(self, rows: npt.ArrayLike) -> DoubleArray:
         """Embeddings [n, D] to log probabilities [n, classes]."""
         x = (np.asarray(rows, np.float64) - self.mean) / self.scale
         return _log_softmax(x @ self.weights[:-1] + self.weights[-1])
 
-    def clip(self, rows: npt.ArrayLike) -> Array64:
+    def clip(self, rows: npt.ArrayLike) -> DoubleArray:
         """Mean log probability [classes] of the windows of one clip."""
         return np.asarray(self.log_probabilities(rows).mean(0))
 
@@ -46,7 +47,7 @@ def fit(rows: npt.ArrayLike, labels: Labels, classes: int, penalty: float = 1e-2
     weight = 1.0 / (np.maximum(counts, 1)[labels] * max(1, (counts > 0).sum()))
     target = np.eye(classes)[labels]
 
-    def loss(flat: Array64) -> tuple[float, Array64]:
+    def loss(flat: DoubleArray) -> tuple[float, DoubleArray]:
         w = flat.reshape(-1, classes)
         logp = _log_softmax(x @ w)
         held = w.copy()
@@ -58,15 +59,15 @@ def fit(rows: npt.ArrayLike, labels: Labels, classes: int, penalty: float = 1e-2
     return Probe(mean, scale, _minimise(loss, np.zeros(x.shape[1] * classes), iterations).reshape(-1, classes))
 
 
-def _log_softmax(z: Array64) -> Array64:
+def _log_softmax(z: DoubleArray) -> DoubleArray:
     z = z - z.max(1, keepdims=True)
     return np.asarray(z - np.log(np.exp(z).sum(1, keepdims=True)))
 
 
-def _minimise(loss: Callable[[Array64], tuple[float, Array64]], x: Array64, iterations: int) -> Array64:
+def _minimise(loss: Callable[[DoubleArray], tuple[float, DoubleArray]], x: DoubleArray, iterations: int) -> DoubleArray:
     """Limited-memory BFGS with a backtracking search (Nocedal and Wright, algorithm 7.5)."""
     value, slope = loss(x)
-    pairs: deque[tuple[Array64, Array64]] = deque(maxlen=MEMORY)
+    pairs: deque[tuple[DoubleArray, DoubleArray]] = deque(maxlen=MEMORY)
     for _ in range(iterations):
         direction = -_two_loop(slope, pairs)
         step, falling = 1.0, float(direction @ slope)
@@ -85,7 +86,7 @@ def _minimise(loss: Callable[[Array64], tuple[float, Array64]], x: Array64, iter
     return x
 
 
-def _two_loop(slope: Array64, pairs: deque[tuple[Array64, Array64]]) -> Array64:
+def _two_loop(slope: DoubleArray, pairs: deque[tuple[DoubleArray, DoubleArray]]) -> DoubleArray:
     q, kept = slope.copy(), []
     for s, y in reversed(pairs):
         a = float(s @ q) / float(y @ s)

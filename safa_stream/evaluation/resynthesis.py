@@ -1,7 +1,8 @@
 """Recordings through the latents and back by several decoders: what a decoder keeps of a sound and what it loses.
 
-Two passages of every sound's held-out recordings go through tokens and latents; each method makes them audible again and
-is measured against the recording. Figures are means over the passages; ratios are geometric means, method over recording.
+Two passages of every sound's held-out recordings go through tokens and latents; each method makes them audible again
+and is measured against the recording. Figures are means over the passages; ratios are geometric means of method over
+recording.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def passages(folder: Path) -> Iterator[tuple[str, Array]]:
             room = max(0, passage.stop - passage.start - size)
             start = (passage.start - int(offsets[passage.recording]) + int(share * room)) * SAMPLES_PER_TOKEN
             samples = read_recording(recordings[passage.recording].path)[:, start : start + size * SAMPLES_PER_TOKEN]
-            yield recordings[passage.recording].label, samples[:, : samples.shape[1] // SAMPLES_PER_TOKEN * SAMPLES_PER_TOKEN]
+            yield (
+                recordings[passage.recording].label,
+                samples[:, : samples.shape[1] // SAMPLES_PER_TOKEN * SAMPLES_PER_TOKEN],
+            )
 
 
 def methods(decoder: TextureDecoder) -> dict[str, Method]:
@@ -88,7 +92,7 @@ def methods(decoder: TextureDecoder) -> dict[str, Method]:
     def filtered_noise(latents: Array) -> Array:
         mel, side = features.split_tokens(decoder.latent_map.decode(latents))
         white = excitation(1, 0, len(latents)).steady
-        mid_side = [shape_noise(white[i], None, None, power, 0 * power)[0] for i, power in enumerate((mel, side))]
+        mid_side = [shape_noise(white[i], white[i], power, 0 * power)[0] for i, power in enumerate((mel, side))]
         return np.stack([mid_side[0] + mid_side[1], mid_side[0] - mid_side[1]])
 
     def griffin_lim(latents: Array) -> Array:
@@ -104,7 +108,9 @@ def invert(mel: Array, generator: np.random.Generator, rounds: int = GRIFFIN_LIM
     """Griffin and Lim 1984 on the magnitudes that a log-mel [J, B] leaves, window 2048: samples [480 J]."""
     size, hop = 2048, features.HOP
     hz = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
-    place = np.interp(features.hz_to_mel(hz), features.hz_to_mel(features.band_edges()[1:-1]), np.arange(features.BANDS))
+    place = np.interp(
+        features.hz_to_mel(hz), features.hz_to_mel(features.band_edges()[1:-1]), np.arange(features.BANDS)
+    )
     low = np.minimum(place.astype(int), features.BANDS - 2)
     level = mel[:, low] * (1 - place + low) + mel[:, low + 1] * (place - low)
     window = np.hanning(size + 1)[:-1].astype(np.float32)
@@ -121,7 +127,7 @@ def invert(mel: Array, generator: np.random.Generator, rounds: int = GRIFFIN_LIM
         total = np.zeros(length + size, np.float32)
         for frame, piece in enumerate(pieces):
             total[frame * hop : frame * hop + size] += piece
-        samples = (total / np.maximum(norm, 1e-3))[before : before + length]
+        samples = np.asarray((total / np.maximum(norm, 1e-3))[before : before + length], np.float32)
         spectrum = np.fft.rfft(features.frames(samples, size, len(mel)) * window)
         turns = (spectrum / np.maximum(np.abs(spectrum), 1e-9)).astype(np.complex64)
     return samples
@@ -152,7 +158,9 @@ def kurtosis(mono: Array) -> float:
     return float((edge**4).mean() / max((edge**2).mean() ** 2, 1e-30))
 
 
-def compare(label: str, method: str, real: Array, made: Array, embed: Callable[[Array], Array], milliseconds: float) -> Row:
+def compare(
+    label: str, method: str, real: Array, made: Array, embed: Callable[[Array], Array], milliseconds: float
+) -> Row:
     """Measure one resynthesis [2, N] against its recording."""
     mel, made_mel = spectra.log_mel(real), spectra.log_mel(made)
     power, made_power = spectrogram(spectra.mono(real)), spectrogram(spectra.mono(made))
@@ -194,12 +202,15 @@ def measure(
             made = method(latents)
             cost = (time.process_time() - began) * 1000 * SAMPLE_RATE / samples.shape[1]
             rows.append(compare(label, name, samples, made, source.embed, cost))
-        report(f"{label}: {', '.join(f'{r.method} {r.embedding:.3f}' for r in rows[-len(compared or methods(decoder)):])}")
+        report(
+            f"{label}: {', '.join(f'{r.method} {r.embedding:.3f}' for r in rows[-len(compared or methods(decoder)) :])}"
+        )
     return rows
 
 
 def summary(rows: list[Row]) -> list[float]:
     """Column values of one line of the table."""
+
     def mean(name: str) -> float:
         return float(np.mean([getattr(r, name) for r in rows]))
 
@@ -210,13 +221,31 @@ def summary(rows: list[Row]) -> list[float]:
         return float(np.mean(np.abs([getattr(r, name) for r in rows])))
 
     return [
-        mean("mel_error"), mean("spectral_distance"), ratio("crest_ratio"), ratio("onset_ratio"), mean("modulation_error"),
-        ratio("kurtosis_ratio"), mean("peak_difference"), spread("correlation_difference"), mean("embedding"),
+        mean("mel_error"),
+        mean("spectral_distance"),
+        ratio("crest_ratio"),
+        ratio("onset_ratio"),
+        mean("modulation_error"),
+        ratio("kurtosis_ratio"),
+        mean("peak_difference"),
+        spread("correlation_difference"),
+        mean("embedding"),
         mean("milliseconds"),
-    ]  # fmt: skip
+    ]
 
 
-HEADINGS = ("mel dB", "LSD dB", "crest ×", "onsets ×", "modulation dB", "kurtosis ×", "peaks", "stereo", "embedding", "ms/s")
+HEADINGS = (
+    "mel dB",
+    "LSD dB",
+    "crest ×",
+    "onsets ×",
+    "modulation dB",
+    "kurtosis ×",
+    "peaks",
+    "stereo",
+    "embedding",
+    "ms/s",
+)
 
 
 def table(rows: list[Row]) -> str:

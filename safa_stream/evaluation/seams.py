@@ -82,9 +82,7 @@ def measure(
     return SeamReport(found, layout.overlap, 1.0 / model.facts.frames_per_second)
 
 
-def _add(
-    found: Found, model: Model, prompt: str, way: Way, settings: Settings, seed: int, on_latents: bool
-) -> None:
+def _add(found: Found, model: Model, prompt: str, way: Way, settings: Settings, seed: int, on_latents: bool) -> None:
     layout = settings.layout(model)
     width = layout.linear_width(settings.views)
     if on_latents and way.method != "independent":
@@ -152,8 +150,15 @@ def table(report: SeamReport) -> str:
 
     def row(title: str, way: str, label: str | None) -> list[object]:
         f = _way(report, way, label)
-        keys = ("overlap_interior_ratio", "edges_ratio", "worst_border_ratio", "worst_border_standard_error",
-                "worst_border_by_chance", "worst_border_frame", "boundary_jump_percentile")
+        keys = (
+            "overlap_interior_ratio",
+            "edges_ratio",
+            "worst_border_ratio",
+            "worst_border_standard_error",
+            "worst_border_by_chance",
+            "worst_border_frame",
+            "boundary_jump_percentile",
+        )
         return [title, *(f[key] for key in keys)]
 
     rows = [row(name, name, None) for name in report.found]

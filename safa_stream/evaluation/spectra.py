@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from safa_stream.models.builtin import features
 from safa_stream.models.builtin.features import Array
-
-Array64 = npt.NDArray[np.float64]
+from safa_stream.types import DoubleArray
 
 FRAMES_PER_SECOND = features.SAMPLE_RATE / features.HOP
 #: Neighbouring mel bands are summed in groups of this size before envelopes are looked at.
@@ -36,14 +35,14 @@ def log_mel(samples: Array) -> Array:
     return features.log_mel(mono(samples))
 
 
-def band_energies(mel: Array) -> Array64:
+def band_energies(mel: Array) -> DoubleArray:
     """Power [J, B / 8] of groups of neighbouring bands of a log-mel [J, B]."""
     frames, bands = mel.shape
     grouped = np.exp(mel.astype(np.float64)).reshape(frames, bands // BAND_GROUP, BAND_GROUP)
     return np.asarray(grouped.mean(2))
 
 
-def modulation_spectrum(mel: Array) -> Array64:
+def modulation_spectrum(mel: Array) -> DoubleArray:
     """Power [M] of the envelopes' relative changes by modulation band, 0.5 to 20 Hz, mean over groups of bands.
 
     An envelope is the root of a group's energy over its mean, so a sinusoidal change of depth d (1 + d sin) has power
@@ -68,7 +67,7 @@ def modulation_spectrum(mel: Array) -> Array64:
     return np.asarray(np.bincount(band[inside], density[inside], len(MODULATION_EDGES) - 1) * (hz[1] - hz[0]))
 
 
-def modulation_error(generated: Array64, real: Array64) -> float:
+def modulation_error(generated: DoubleArray, real: DoubleArray) -> float:
     """Mean over modulation bands of |difference| in dB between two modulation spectra [M]."""
     return float(np.abs(10.0 * np.log10((generated + 1e-9) / (real + 1e-9))).mean())
 
@@ -108,12 +107,12 @@ def channel_correlation(samples: Array) -> float:
     return float((left * right).sum()) / scale if scale > 0.0 else 1.0
 
 
-def change(mel: Array) -> Array64:
+def change(mel: Array) -> DoubleArray:
     """Mean |Δ log-mel| over bands at every border [J - 1]: entry j is between frames j and j + 1."""
     return np.asarray(np.abs(np.diff(mel.astype(np.float64), axis=0)).mean(1))
 
 
-def paper_change(samples: Array, rate: int = 16_000) -> tuple[Array64, Array64]:
+def paper_change(samples: Array, rate: int = 16_000) -> tuple[DoubleArray, DoubleArray]:
     """Time in seconds and D[k] of the aliasing ratio: 64 mel bands to 8 kHz, Hann 1024, hop 160, as on SaFa's demos.
 
     samples [N] mono at `rate` = 16000. D[k] = mean over bands of |log(M[k] + 1e-10) - log(M[k-1] + 1e-10)|.
@@ -125,9 +124,7 @@ def paper_change(samples: Array, rate: int = 16_000) -> tuple[Array64, Array64]:
     hz = np.fft.rfftfreq(size, 1.0 / rate)
     edges = features.mel_to_hz(np.linspace(0.0, features.hz_to_mel(8000.0), bands + 2))
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.maximum(
-        0.0, np.minimum((hz[:, None] - low) / (centre - low), (high - hz[:, None]) / (high - centre))
-    )
+    weights = np.maximum(0.0, np.minimum((hz[:, None] - low) / (centre - low), (high - hz[:, None]) / (high - centre)))
     level = np.log(power @ weights + 1e-10)
     times = (np.arange(1, len(level)) * hop + size / 2) / rate
     return times, np.abs(np.diff(level, axis=0)).mean(1)

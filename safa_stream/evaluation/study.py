@@ -116,8 +116,13 @@ def markdown(report: StudyReport, command: str) -> str:
     header = ["schedule", "overlap", "edges", "worst border", "± s.e.", "by chance", "frame", "vs joint", "worst class"]
     for count, found in report.by_steps.items():
         lines = [
-            [r["schedule"], *(f"{r[k]:.3f}" for k in ("overlap", "edges", "worst", "error", "chance")), r["frame"],
-             f"{r['vs_joint']:.3f}", f"{r['worst_in_classes']:.2f} {r['worst_class']}"]
+            [
+                r["schedule"],
+                *(f"{r[k]:.3f}" for k in ("overlap", "edges", "worst", "error", "chance")),
+                r["frame"],
+                f"{r['vs_joint']:.3f}",
+                f"{r['worst_in_classes']:.2f} {r['worst_class']}",
+            ]
             for r in rows(found)
         ]
         parts += ["", f"## {count} steps", "", markdown_table(header, lines)]

@@ -1,4 +1,4 @@
-"""Models behind one interface (`models.interface`); the only place, with training, that may import an inference library."""
+"""Models behind one interface (`models.interface`); beside training the only place for inference libraries."""
 
 from __future__ import annotations
 

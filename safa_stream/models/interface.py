@@ -11,7 +11,7 @@ import array_api_compat
 from safa_stream.errors import ModelError
 from safa_stream.scene import WeightedPrompt
 from safa_stream.solvers import SolverTable
-from safa_stream.types import Array, Pcm
+from safa_stream.types import Array, FloatArray
 
 #: A decoder's memory between windows: a frozen dataclass whose fields are numpy arrays or numbers, so that a snapshot
 #: can hold it; one without fields if the decoder needs none.
@@ -78,13 +78,13 @@ class Decoder(Protocol):
 
     def decode(
         self,
-        window: Pcm,
+        window: FloatArray,
         before: int,
         after: int,
         first_frame: int,
         seed: int,
         state: DecoderState,
-    ) -> tuple[DecoderState, Pcm]:
+    ) -> tuple[DecoderState, FloatArray]:
         """Sound [channels, n * samples_per_frame] of n frames, given in `window` [C, before + n + after, F].
 
         `first_frame` is the absolute index of the first of those n. `before` and `after` are at most `halo`, and less
@@ -129,7 +129,7 @@ class Model(Protocol):
         """A numpy array in the model's own array world and precision."""
         ...
 
-    def to_numpy(self, array: Array) -> Pcm:
+    def to_numpy(self, array: Array) -> FloatArray:
         """An array of the model's world as numpy, single precision."""
         ...
 

@@ -6,7 +6,7 @@ import numpy as np
 import soxr
 
 from safa_stream.errors import UsageError
-from safa_stream.rendering.loudness import FloatArray
+from safa_stream.types import FloatArray
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 192_000
 

@@ -16,17 +16,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from safa_stream.rendering import limiter as limiting
-from safa_stream.rendering.loudness import (
+from safa_stream.loudness import (
     STEP_SECONDS,
-    DoubleArray,
-    FloatArray,
     KWeighting,
     gated_loudness,
     k_weighting,
     step_energy,
 )
+from safa_stream.rendering import limiter as limiting
 from safa_stream.rendering.meter import Meter, begin_meter, measure_loop, meter_step
+from safa_stream.types import DoubleArray, FloatArray
 
 LOOK_AHEAD_SECONDS = 90.0
 #: Every so many steps it is decided what gain is wanted. The gain approaches that with this time constant, and no
@@ -37,7 +36,7 @@ SLEW = 0.3
 #: How strongly an error of the loudness so far is corrected, and by how many dB at most.
 CORRECTION = 4.0
 LARGEST_CORRECTION = 6.0
-#: A signal that needs more than this is a fault to be heard, not to be raised to full scale.
+#: A signal that needs more dB than this is a fault to be heard, not to be raised to full scale.
 LARGEST_GAIN = 40.0
 #: What the limiter takes is made good up to LARGEST_MAKEUP dB, in TRIALS rounds or until CLOSE_ENOUGH LU. More gain
 #: is limited again in part, hence a round's EAGERNESS.
@@ -155,7 +154,7 @@ def level_loop(levelling: Levelling, samples: FloatArray) -> tuple[FloatArray, M
     meter = measure_loop(levelling.weighting, samples)
     needed = makeup = 0.0
     if levelling.target is not None and np.isfinite(meter.loudness):
-        needed = _within(levelling.target - meter.loudness, LARGEST_GAIN)
+        needed = min(levelling.target - meter.loudness, LARGEST_GAIN)
     for _ in range(TRIALS):
         gain = np.float32(10 ** ((needed + makeup) / 20))
         out = limiting.limit(levelling.limiter, samples * gain, circular=True)
@@ -212,7 +211,7 @@ def _wanted_gain(levelling: Levelling, state: LevelState) -> float:
         # A young file's loudness says little: correction sets in between one and two look-aheads.
         share = min(max(place / levelling.look_ahead - 1, 0.0), 1.0)
         wanted += share * _within(CORRECTION * (levelling.target - so_far), LARGEST_CORRECTION)
-    return _within(wanted, LARGEST_GAIN)
+    return min(wanted, LARGEST_GAIN)
 
 
 def _started(levelling: Levelling, state: LevelState) -> LevelState:
@@ -221,10 +220,10 @@ def _started(levelling: Levelling, state: LevelState) -> LevelState:
     loudness = gated_loudness(state.energies)
     if not np.isfinite(loudness):
         return state
-    needed = _within(levelling.target - loudness, LARGEST_GAIN)
+    needed = min(levelling.target - loudness, LARGEST_GAIN)
     makeup = 0.0
-    # Between samples a peak is at most 6 dB higher, see `true_peaks`.
-    if 2 * max(float(np.abs(step).max()) for step in state.waiting) * 10 ** (needed / 20) > levelling.limiter.ceiling:
+    highest = limiting.RISE * max(float(np.abs(step).max()) for step in state.waiting)
+    if highest * 10 ** (needed / 20) > levelling.limiter.ceiling:
         for _ in range(TRIALS):
             missing = levelling.target - _loudness_with(levelling, state.waiting, needed + makeup)
             makeup = min(max(makeup + EAGERNESS * missing, 0.0), LARGEST_MAKEUP)

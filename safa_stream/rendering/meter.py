@@ -6,13 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from safa_stream.rendering.limiter import TAPS, true_peaks
-from safa_stream.rendering.loudness import (
+from safa_stream.loudness import (
     ABSOLUTE_GATE,
     RELATIVE_GATE,
     STEPS_IN_BLOCK,
-    DoubleArray,
-    FloatArray,
     KWeighting,
     energy_of,
     gated_loudness,
@@ -20,6 +17,8 @@ from safa_stream.rendering.loudness import (
     loudness_of,
     step_energy,
 )
+from safa_stream.rendering.limiter import RISE, TAPS, true_peaks
+from safa_stream.types import DoubleArray, FloatArray
 
 #: Blocks are kept as a histogram over loudness: bins of 0.05 LU from the absolute gate up to +30 LUFS.
 BIN = 0.05
@@ -72,7 +71,7 @@ def meter_step(weighting: KWeighting, meter: Meter, step: FloatArray) -> Meter:
         sums[place] += block
     window = np.concatenate([meter.tail, step], axis=1)
     highest = meter.highest
-    if float(np.abs(window).max()) > highest / 2:
+    if float(np.abs(window).max()) > highest / RISE:
         highest = max(highest, float(true_peaks(window, highest).max()))
     return Meter(history, window[:, -2 * TAPS :], counts, sums, recent, highest)
 

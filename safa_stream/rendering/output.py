@@ -14,8 +14,8 @@ import soundfile
 
 from safa_stream.errors import OutputError
 from safa_stream.rendering.formats import FileFormat, for_size
-from safa_stream.rendering.loudness import FloatArray
 from safa_stream.rendering.metadata import Tags
+from safa_stream.types import FloatArray
 
 #: libsndfile's compressed writers keep a piece on the stack.
 PIECE = 4096

@@ -17,12 +17,12 @@ from safa_stream.layout import ViewLayout
 from safa_stream.models import load
 from safa_stream.models.interface import Model
 from safa_stream.rendering import conversion, formats, leveller
-from safa_stream.rendering.loudness import FloatArray
 from safa_stream.rendering.meter import Meter
 from safa_stream.rendering.output import check_target
 from safa_stream.rendering.sink import LOUDNESS, Output, Sink
 from safa_stream.rendering.source import Progress, Source
 from safa_stream.scene import Scene, format_prompts
+from safa_stream.types import FloatArray
 
 LOWEST_LOUDNESS, HIGHEST_LOUDNESS = -60.0, -5.0
 #: A joint canvas is in memory as a whole.

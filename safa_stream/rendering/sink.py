@@ -11,10 +11,10 @@ import numpy as np
 from safa_stream import __version__
 from safa_stream.models.interface import ModelFacts
 from safa_stream.rendering import conversion, formats, leveller, spectrogram
-from safa_stream.rendering.loudness import FloatArray
 from safa_stream.rendering.metadata import Origin, tags
 from safa_stream.rendering.output import SoundWriter, write_file
 from safa_stream.scene import Scene, format_prompts
+from safa_stream.types import FloatArray
 
 LOUDNESS = -23.0
 CEILING = -1.0

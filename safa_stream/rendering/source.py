@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from safa_stream import engine
 from safa_stream.models.interface import Model
-from safa_stream.rendering.loudness import FloatArray
 from safa_stream.scene import Scene
+from safa_stream.types import FloatArray
 
 #: A joint canvas is handed on in pieces of so many samples.
 PIECE = 1 << 18

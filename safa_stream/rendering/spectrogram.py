@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from safa_stream.rendering.loudness import FloatArray
 from safa_stream.rendering.png import GLYPH_HEIGHT, Pixels, draw_text, encode_png, text_width
+from safa_stream.types import FloatArray
 
 WIDTH, HEIGHT = 1200, 256
 WINDOW = 2048

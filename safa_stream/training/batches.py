@@ -11,6 +11,8 @@ from safa_stream.models.builtin.features import BANDS, FOLD, SIDE_BANDS, Array, 
 from safa_stream.models.builtin.style import STYLE_SIZE, describe
 from safa_stream.training.prepare import Prepared
 
+#: Latents of the shortest example, 0.64 s.
+SHORTEST_PASSAGE = 16
 MIXTURE_SHARE = 0.25
 UNCONDITIONAL_SHARE = 0.1
 UNSTYLED_SHARE = 0.15
@@ -24,7 +26,11 @@ LEVEL_MEAN, LEVEL_SPREAD = 0.3, 1.1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """clean, noise, context [B, T, K]; level [B] in 0..1; valid, known [B, T]; sounds [B, 2, labels]; styles [B, 2, S]; styled, weights [B, 2]; conditional [B]."""
+    """Examples of T frames of K latents, each of up to two sounds.
+
+    clean, noise, context [B, T, K]; level [B] in 0..1; valid, known [B, T]; sounds [B, 2, labels]; styles [B, 2, S];
+    styled, weights [B, 2]; conditional [B].
+    """
 
     clean: Array
     noise: Array
@@ -39,6 +45,11 @@ class Batch:
     conditional: Array
 
 
+def usable_passages(prepared: Prepared, held_out: bool) -> list[Passage]:
+    """The passages of one side of the split that are long enough to be an example."""
+    return [p for p in prepared.chosen(held_out) if p.stop - p.start >= SHORTEST_PASSAGE]
+
+
 class Sampler:
     """Draws batches; every class is heard about as often as the root of its length asks for."""
 
@@ -48,7 +59,7 @@ class Sampler:
         self.augment = augment
         self.seed = seed
         self.generator = np.random.default_rng(seed)
-        self.passages = [p for p in prepared.chosen(held_out) if p.stop - p.start >= 16]
+        self.passages = usable_passages(prepared, held_out)
         per_label = np.zeros(len(prepared.labels))
         for p in self.passages:
             per_label[p.label] += p.stop - p.start
@@ -91,9 +102,21 @@ class Sampler:
         context = (clean + draw.normal(size=clean.shape) * CONTEXT_NOISE * draw.random((size, 1, 1))) * known[..., None]
         styled = (draw.random((size, 1)) >= UNSTYLED_SHARE).astype(np.float32) * np.ones((1, 2), np.float32)
         conditional = (draw.random(size) >= UNCONDITIONAL_SHARE).astype(np.float32)
-        level = 1.0 / (1.0 + np.exp(-draw.normal(LEVEL_MEAN, LEVEL_SPREAD, size)))
+        levels = 1.0 / (1.0 + np.exp(-draw.normal(LEVEL_MEAN, LEVEL_SPREAD, size)))
         noise = draw.standard_normal(clean.shape, np.float32)
-        return Batch(clean, noise, level.astype(np.float32), context.astype(np.float32), valid, known, sounds, styles, styled, weights, conditional)
+        return Batch(
+            clean,
+            noise,
+            levels.astype(np.float32),
+            context.astype(np.float32),
+            valid,
+            known,
+            sounds,
+            styles,
+            styled,
+            weights,
+            conditional,
+        )
 
     def _known(self, valid: Array) -> Array:
         """Which frames the network is told: nothing, a beginning, or a beginning and an end."""
@@ -112,8 +135,8 @@ class Sampler:
             return window
         draw, latent_map = self.generator, self.prepared.latent_map
         position = np.linspace(0.0, 1.0, BANDS)
-        curve = sum(draw.normal() * 0.25 * np.cos(np.pi * k * position + draw.uniform(0, 6.28)) for k in (1, 2, 3))
-        curve = (curve + draw.normal() * 0.4).astype(np.float32)
+        waves = [np.cos(np.pi * k * position + draw.uniform(0, 2 * np.pi)) for k in (1, 2, 3)]
+        curve = draw.normal(0, 0.25, 3) @ waves + draw.normal(0, 0.4)
         offset = np.concatenate([np.tile(curve, FOLD), np.full(SIDE_BANDS, draw.normal() * 0.3)]).astype(np.float32)
         if draw.random() < SHIFT_SHARE:
             token = latent_map.decode(window)
@@ -129,7 +152,7 @@ class Sampler:
 
 
 def mix(latent_map: LatentMap, first: Array, second: Array, level: float) -> Array:
-    """Latents of two sounds playing together, the second at amplitude `level`: powers add, sides add with their mids."""
+    """Latents of two sounds together, the second at amplitude `level`: powers add, sides add with their mids."""
     a, b = latent_map.decode(first), latent_map.decode(second)
     mids = FOLD * BANDS
     gain = 2.0 * np.log(max(level, 1e-4))

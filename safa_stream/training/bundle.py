@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, Any] = {
     "view_frames": 160,
     "overlap": 0.2,
     "steps": 12,
-    "guidance": 2.0,
+    "guidance": 3.5,
     "guidance_levels": [0.1, 0.95],
     "shift": 1.5,
 }
@@ -80,7 +80,7 @@ def write_bundle(
     decoder: Mapping[str, Array],
     training: Mapping[str, Any],
 ) -> None:
-    """Write config.json and weights.safetensors into `target`; an earlier model there is replaced only when all is written.
+    """Write config.json and weights.safetensors into `target`; an earlier model is replaced only when all is written.
 
     The graph is the exporter's part and comes after. `denoiser` has the names of `trainer.Denoiser`.
     """

@@ -6,7 +6,7 @@ It reaches a given loss in fewer steps than AdamW, which counts where two CPU co
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,14 +26,15 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+    turned: Tensor = x.mT if tall else x
+    return turned.to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; updates have the size that AdamW's would (Moonlight's scale, Liu et al. 2025)."""
+    """Nesterov momentum, orthogonalised; updates have the size that AdamW's would (Liu et al. 2025)."""
 
-    def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(self, parameters: Sequence[Tensor], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
+        super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -1,7 +1,7 @@
-"""What a recording holds of partials, noise and pulses, frame by frame and band by band: the truth that hints are learned from.
+"""What a recording holds of partials, noise and pulses by frame and band: the truth that hints are learned from.
 
-A spectral peak is a partial as far as its phase goes on as its frequency says: the cosine of the error between one window
-and the next that does not overlap it is 1 for a steady or evenly gliding sinusoid and 0 on average for noise.
+A spectral peak is a partial as far as its phase goes on as its frequency says: the cosine of the error between one
+window and the next that does not overlap it is 1 for a steady or evenly gliding sinusoid and 0 on average for noise.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ DOUBT = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """share: tonal share of a band's neighbourhood; place: of the strongest peak near the band's centre, in bands; left:
-    log share of the band that is no partial (nats); pulse: unevenness inside frames. All [J, B]."""
+    """All [J, B]. share: tonal part of the energy around the band; place: of the strongest peak near its centre, in
+    bands from it; left: log of the part of the band that is no partial (nats); pulse: unevenness inside frames."""
 
     share: Array
     place: Array
@@ -72,7 +72,9 @@ def examine(mid: Array, mel: Array) -> Truth:
     lost = np.zeros_like(power)
     for near in range(-NEAR, NEAR + 1):
         here, there = slice(max(0, -near), BANDS - max(0, near)), slice(max(0, near), BANDS + min(0, near))
-        lost[:, there] += steady[:, here] / np.maximum(fraction[:, here], 1e-3) * power[:, here] * seen[:, here, near + NEAR]
+        lost[:, there] += (
+            steady[:, here] / np.maximum(fraction[:, here], 1e-3) * power[:, here] * seen[:, here, near + NEAR]
+        )
     left = np.log(np.clip(1 - lost / energy, 0.01, 1))
     return Truth(share * fraction, place - np.arange(BANDS), left.astype(np.float32), pulses(mid, count))
 
@@ -80,7 +82,7 @@ def examine(mid: Array, mel: Array) -> Truth:
 def _peaks(
     mid: Array, window: Array, count: int, bands: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.float64], Array, Array]:
-    """Hz, amplitude squared and phase at the frame's centre of the strongest peak near each band's centre, [J, bands]."""
+    """Hz, amplitude squared and phase (at the frame's centre) of the strongest peak near each band's centre."""
     size = len(window)
     step = SAMPLE_RATE / FFT_SIZE
     hz, strength, phase = (np.empty((count, len(bands))) for _ in range(3))
@@ -109,7 +111,7 @@ def _peaks(
 
 
 def _coherence(hz: npt.NDArray[np.float64], phase: Array, lag: int) -> Array:
-    """How well phases go on to the nearest peak `lag` frames later or earlier, [J, bands]; about 0 for noise, 1 at most."""
+    """How well phases go on to the nearest peak `lag` frames away, [J, bands]; about 0 for noise, 1 at most."""
     count, bands = hz.shape
     ahead = np.full((count, bands), -1.0)
     behind = np.full((count, bands), -1.0)
@@ -124,7 +126,7 @@ def _coherence(hz: npt.NDArray[np.float64], phase: Array, lag: int) -> Array:
         ahead[:-lag] = good
         np.maximum.at(behind[lag:], (np.broadcast_to(rows, match.shape), match), good)
     larger = np.maximum(ahead, behind)
-    return ((larger - CHANCE) / (1 - CHANCE)).astype(np.float32)
+    return np.asarray((larger - CHANCE) / (1 - CHANCE), np.float32)
 
 
 def _over_time(values: Array) -> Array:
@@ -150,7 +152,7 @@ def concentration(signal: Array, count: int) -> Array:
 @lru_cache(maxsize=1)
 def chance() -> Array:
     """Mean concentration of steady noise, [ranges]."""
-    return concentration(excitation(7, 0, 250).steady[0], 1000).mean(0)
+    return np.asarray(concentration(excitation(7, 0, 250).steady[0], 1000).mean(0))
 
 
 def pulses(mid: Array, count: int) -> Array:

@@ -38,7 +38,10 @@ class Prepared:
 
 
 def prepare(
-    folder: Path, latent_size: int, report: Callable[[str], None] = lambda line: None, latent_map: LatentMap | None = None
+    folder: Path,
+    latent_size: int,
+    report: Callable[[str], None] = lambda line: None,
+    latent_map: LatentMap | None = None,
 ) -> Prepared:
     """Analyse every usable recording of `folder`.
 
@@ -109,7 +112,9 @@ def save_prepared(prepared: Prepared, path: Path) -> None:
         "forward": prepared.latent_map.forward,
         "backward": prepared.latent_map.backward,
     }
-    save_file({n: np.ascontiguousarray(t) for n, t in tensors.items()}, path, {"safa_prepared": json.dumps(description)})
+    save_file(
+        {n: np.ascontiguousarray(t) for n, t in tensors.items()}, path, {"safa_prepared": json.dumps(description)}
+    )
 
 
 def load_prepared(path: Path) -> Prepared:

@@ -6,18 +6,14 @@ where its nearest captions' words go, or to "none of these" when it is near to n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
-from safa_stream.errors import ModelError, TrainingDataError
+from safa_stream.errors import TrainingDataError
 from safa_stream.models.builtin.text import TENSORS, Lexicon, decode_words
 from safa_stream.training.captions import Array, ExampleMaker, captions_by_label, load_material
 from safa_stream.training.vocabulary import phrase_mean
@@ -157,23 +153,3 @@ def _batch(
     width = max(map(len, listed))
     padded = torch.tensor([list(rows) + [-1] * (width - len(rows)) for rows in listed])
     return padded, torch.from_numpy(np.stack(shares))
-
-
-def save_text(tensors: Mapping[str, np.ndarray[Any, Any]], config: Mapping[str, Any], path: Path) -> None:
-    """Write tensors and configuration (metadata key "text") as one safetensors file."""
-    save_file(dict(tensors), path, metadata={"text": json.dumps(dict(config))})
-
-
-def load_text(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Read what `save_text` wrote.
-
-    Raises:
-        ModelError: the file is missing, damaged, or has no text part.
-    """
-    try:
-        with safe_open(path, framework="numpy") as stored:
-            metadata = stored.metadata() or {}
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["text"])
-    except (OSError, KeyError, ValueError) as error:
-        raise ModelError(f"cannot read the text part of {path}: {error}") from error

@@ -1,4 +1,4 @@
-"""The training loop of the denoiser: resumable at any time, its state in safetensors, its curve in one JSON line a check."""
+"""The training loop of the denoiser: resumable at any time, its state in safetensors, its curve in JSON lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from safa_stream.errors import TrainingDataError
+from safa_stream.errors import TrainingDataError, UsageError
 from safa_stream.models.builtin.features import Array
 from safa_stream.models.builtin.networks import ConditionEncoder, NetworkConfig, build
 from safa_stream.models.builtin.style import STYLE_SIZE
@@ -33,8 +33,12 @@ CHECK_LEVELS = (0.2, 0.4, 0.6, 0.8, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How to train. minutes: of this call; length: latent frames of an example; cooldown: the share of this call, at its
-    end, over which the learning rate falls to a twentieth (weights that are to be shipped want it)."""
+    """How to train.
+
+    minutes: of this call; length: latent frames of an example; cooldown: the share of this call, at its end, over which
+    the learning rate falls to a twentieth (weights that are to be shipped want it); threads: on the CPU, None for all
+    cores.
+    """
 
     minutes: float = 60.0
     batch: int = 16
@@ -45,6 +49,7 @@ class TrainingConfig:
     seed: int = 0
     check_seconds: float = 300.0
     device: str = "cpu"
+    threads: int | None = None
 
 
 class Denoiser(nn.Module):
@@ -54,13 +59,22 @@ class Denoiser(nn.Module):
         super().__init__()
         self.network = build(config)
         self.conditioner = ConditionEncoder(labels, STYLE_SIZE, config.condition_size)
-        self.register_buffer("style_mean", torch.zeros(STYLE_SIZE))
-        self.register_buffer("style_scale", torch.ones(STYLE_SIZE))
+        self.style_mean = nn.Buffer(torch.zeros(STYLE_SIZE))
+        self.style_scale = nn.Buffer(torch.ones(STYLE_SIZE))
 
     def condition(self, sounds: Tensor, styles: Tensor, styled: Tensor, weights: Tensor) -> Tensor:
         """One condition vector a row, styles in their natural units."""
         normal = (styles - self.style_mean) / self.style_scale
-        return self.conditioner(sounds, normal, styled, weights)
+        told: Tensor = self.conditioner(sounds, normal, styled, weights)
+        return told
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError where torch has no such device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"cannot train on device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 def tensors_of(batch: Batch, device: str) -> dict[str, Tensor]:
@@ -69,14 +83,15 @@ def tensors_of(batch: Batch, device: str) -> dict[str, Tensor]:
 
 
 def loss_of(model: Denoiser, batch: dict[str, Tensor], level: Tensor) -> Tensor:
-    """Per-row mean squared error of the clean latents [B], without the weight, over frames that are not given."""
+    """Per-row mean squared error of the clean latents [B], without the weight, over all frames that are not padding."""
     clean, noise = batch["clean"], batch["noise"]
     noisy = (1.0 - level)[:, None, None] * clean + level[:, None, None] * noise
     told = model.condition(batch["sounds"], batch["styles"], batch["styled"], batch["weights"])
     told = torch.where(batch["conditional"][:, None] > 0, told, model.conditioner.null)
     predicted = model.network(noisy, level, told, batch["context"], batch["known"], batch["valid"])
-    counted = (batch["valid"] * (1.0 - batch["known"]))[..., None]
-    return ((predicted - clean) ** 2 * counted).sum((1, 2)) / (counted.sum((1, 2)) * clean.shape[-1]).clamp(min=1.0)
+    counted = batch["valid"][..., None]
+    error: Tensor = ((predicted - clean) ** 2 * counted).sum((1, 2))
+    return error / (counted.sum((1, 2)) * clean.shape[-1]).clamp(min=1.0)
 
 
 class Trainer:
@@ -91,14 +106,14 @@ class Trainer:
         start: Mapping[str, Array] | None = None,
     ) -> None:
         """`start`: tensors of an earlier model by `Denoiser`'s names, used where the folder has no state yet."""
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
         self.model = Denoiser(network, len(prepared.labels)).to(config.device)
         self.average = Denoiser(network, len(prepared.labels)).to(config.device).requires_grad_(False)
         self.step, self.seconds, self.cooling = 0, 0.0, 1.0
-        hidden = [
-            p for n, p in self.model.network.named_parameters() if p.ndim >= 2 and _is_hidden(n)
-        ]
+        hidden = [p for n, p in self.model.network.named_parameters() if p.ndim >= 2 and _is_hidden(n)]
         chosen = {id(p) for p in hidden}
         others = [p for p in self.model.parameters() if id(p) not in chosen]
         self.optimisers: list[torch.optim.Optimizer] = [
@@ -127,7 +142,7 @@ class Trainer:
         self.model.network.precondition.spread.copy_(torch.from_numpy(spread))
 
     def precision(self) -> torch.autocast:
-        """Mixed precision where the processor has it; emulated bfloat16 is a hundred times slower than single precision."""
+        """Mixed precision where the processor has it; emulated bfloat16 is a hundred times slower than single."""
         kind = self.config.device.split(":")[0]
         native = kind == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.autocast(kind, torch.bfloat16, enabled=native)
@@ -219,7 +234,7 @@ class Trainer:
 
 def _is_hidden(name: str) -> bool:
     """Muon is for matrices inside the network, not for what reads the input, writes the output or modulates."""
-    return not any(part in name for part in ("input", "output", "modulation", "level", "condition", "taps"))
+    return not any(part in name for part in ("input", "output", "refine", "modulation", "level", "condition", "taps"))
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -20,10 +20,10 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from safa_stream.corpus.recordings import list_recordings
 from safa_stream.errors import FailureError
 from safa_stream.models.builtin.text import SEMANTIC_SIZE, Lexicon, encode_words, split_words
 from safa_stream.training.captions import Array, ExampleMaker, captions_by_label, load_material
-from safa_stream.corpus.recordings import list_recordings
 
 FREQUENT, RELATED, FAR = 20_000, 4_000, 150_000
 WORD_FEATURES = 96

@@ -1,4 +1,4 @@
-"""Train the decoder's hints: a small convolutional network from tokens to what is tonal, what is noise and what is a pulse.
+"""Train the decoder's hints: a small convolutional network from tokens to what is tonal, noise or a pulse.
 
 Recordings give the truth (partials.py), their tokens sent through the latents give the input, plain regression does the
 rest. A few minutes on one core are enough.
@@ -44,7 +44,7 @@ QUIETLY_TONAL = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A piece of a recording: decoded tokens [T, D] as input, truth [T, 4, FOLD, B] in half precision, and its sound."""
+    """A piece of a recording: decoded tokens [T, D] as input, truth [T, 4, FOLD, B], both half precision; its sound."""
 
     token: Array
     truth: Array
@@ -71,7 +71,8 @@ class HintNetwork(nn.Module):
         for layer in list(self.layers)[1:]:
             hidden = hidden + functional.relu(layer(hidden))
         out = self.head(hidden) + self.last
-        return out.unflatten(1, (len(OUTPUTS), FOLD))
+        shaped: Tensor = out.unflatten(1, (len(OUTPUTS), FOLD))
+        return shaped
 
 
 def lessons(
@@ -99,7 +100,9 @@ def lessons(
         for start in np.linspace(0, max(0, length - PIECE), pieces).astype(int):
             begin = passage.start - first + int(start)
             stop = min(begin + PIECE, passage.stop - first)
-            out.append(examined(stereo[:, begin * SAMPLES_PER_TOKEN : stop * SAMPLES_PER_TOKEN], latent_map, recording.label))
+            out.append(
+                examined(stereo[:, begin * SAMPLES_PER_TOKEN : stop * SAMPLES_PER_TOKEN], latent_map, recording.label)
+            )
         report(f"{recording.label}: {recording.path.name}")
     return out
 
@@ -173,7 +176,6 @@ def detail(tensors: dict[str, Array], by_label: list[list[Lesson]], generator: n
     return np.asarray(np.sqrt(np.nanmean(np.concatenate(rest) ** 2, axis=0)), np.float32)
 
 
-
 def draw(by_label: list[list[Lesson]], generator: np.random.Generator) -> tuple[Array, Array]:
     """A window of one lesson, every sound as often: input [7, T, B] and truth [4, FOLD, T, B]."""
     group = by_label[generator.integers(len(by_label))]
@@ -195,7 +197,7 @@ def loss(out: Tensor, truth: Tensor) -> Tensor:
     told = truth[:, 0].clamp(0, 1)
     return torch.stack(
         [
-            (torch.sigmoid(share) - truth[:, 0]).square().mean(),
+            (share - truth[:, 0]).square().mean(),
             (0.6 * torch.tanh(place) - truth[:, 1].clamp(-0.6, 0.6)).abs().mul(told).mean(),
             functional.smooth_l1_loss(left, truth[:, 2]),
             functional.smooth_l1_loss(pulse, truth[:, 3].clamp(-0.5, 2.5)),

@@ -40,12 +40,12 @@ class Watched(ToyModel):
         """All rows after solver step `index`, before anything is merged."""
         x, m = self.seen[first_call + index]
         row = self.solver(STEPS).row(index)
-        return np.float32(row.A) * x + np.float32(row.B) * m
+        return np.asarray(np.float32(row.A) * x + np.float32(row.B) * m)
 
 
 def equal_frames(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Which frames of [C, T, F] arrays are the same, up to the rounding of repeating a solver step."""
-    return np.abs(a - b).max((0, 2)) < 1e-6
+    return np.asarray(np.abs(a - b).max((0, 2)) < 1e-6)
 
 
 @pytest.mark.parametrize("circular", [False, True])
@@ -96,7 +96,8 @@ def test_stream(world: World, kind: str) -> None:
         before, after = model.unmerged(0, index)[0], model.seen[index + 1][0][0]
         mask = plan.schedule.mask(index, STEPS, 8)
         assert np.array_equal(after[:, :8][:, mask], past[index + 1][:, mask])
-        assert np.array_equal(equal_frames(after[:, :8], before[:, :8]), ~mask)
+        of_own = equal_frames(after[:, :8], before[:, :8])
+        assert np.array_equal(of_own, ~mask) if index else of_own[~mask].all()
         own = equal_frames(after[:, 8:32], before[:, 8:32])
         if index < GUIDED:
             assert np.array_equal(own, ~lent)

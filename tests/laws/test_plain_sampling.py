@@ -24,7 +24,7 @@ def plain(model: ToyModel, seed: int, steps: int = 7) -> np.ndarray:
     for index, t in enumerate(table.timesteps):
         told = (model.from_numpy([t]), encoded.conditioning, encoded.negative, model.from_numpy([1.5]))
         x, h = step(table.row(index), x, model.denoise(x, *told), h)
-    return model.to_numpy(x[0])
+    return np.asarray(model.to_numpy(x[0]))
 
 
 @pytest.mark.parametrize("method, ratio", [("safa-self", 0.3), ("safa", 0.0), ("average", 0.3), ("triangular", 0.3)])

@@ -1,4 +1,4 @@
-"""The shipped model: prompts become conditions, batches equal single rows, guidance is what it says, damage is named."""
+"""The shipped model: prompts become conditions, batches equal rows, guidance is what it says, damage is named."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from safa_stream.models.interface import Conditioning
 from safa_stream.scene import parse_prompts
 
 SOUNDS = (
-    "bells birds boat cafe cave city crickets drone fire frogs hotspring machinery ocean rain snow stream thunder train "
-    "underwater whale wind wolves"
+    "bells birds boat cafe cave city crickets drone fire frogs hotspring machinery ocean rain snow stream thunder "
+    "train underwater whale wind wolves"
 ).split()
 
 
@@ -27,7 +27,9 @@ def model() -> BuiltinModel:
     return load_builtin()
 
 
-def rows(model: BuiltinModel, count: int, frames: int = 32) -> tuple[np.ndarray, np.ndarray, Conditioning, Conditioning]:
+def rows(
+    model: BuiltinModel, count: int, frames: int = 32
+) -> tuple[np.ndarray, np.ndarray, Conditioning, Conditioning]:
     draw = np.random.default_rng(0)
     facts = model.facts
     latents = draw.normal(size=(count, facts.latent_channels, frames, facts.latent_bins)).astype(np.float32)
@@ -83,7 +85,7 @@ def test_seed_and_words_decide_the_condition(model: BuiltinModel) -> None:
         return np.asarray(model.encode(parse_prompts(text), (), seed).conditioning.tensors["condition"])
 
     assert condition("rain on a tent", 3) == pytest.approx(condition("rain on a tent", 3))
-    assert np.abs(condition("rain", 3) - condition("rain", 4)).max() > 1e-3
+    assert len({condition("rain", seed).tobytes() for seed in range(10)}) > 5, "seeds choose among many recordings"
     assert np.abs(condition("rain", 3) - condition("birds", 3)).max() > 1e-2
 
 

@@ -1,4 +1,4 @@
-"""The decoder: chunked equals whole, the same seed gives the same sound, and tones, clicks and noise stay what they are."""
+"""The decoder: chunked equals whole, the same seed gives the same sound, tones, clicks and noise stay what they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words to sounds: the shipped encoder on new prompts, its fall-backs, and training on labels of one's own."""
+"""Words to sounds: the shipped encoder on new prompts and its fall-backs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safa_stream.errors import ModelError, TrainingDataError
+from safa_stream.errors import ModelError
 from safa_stream.models.builtin.text import TextEncoder, TextResult, wanted_words
-from safa_stream.models.builtin.weights import CONFIG_NAME, SHIPPED, load_weights
+from safa_stream.models.builtin.weights import load_weights
 from safa_stream.training.captions import load_material
-from safa_stream.training.text import load_text, train_text
 
-MEANWHILE = Path("/work/env/text.safetensors")
+Text = tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]
 PROMPTS = tomllib.loads((Path(__file__).parent / "prompts.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def shipped() -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    if not (SHIPPED / CONFIG_NAME).is_file():
-        return load_text(MEANWHILE)
+def shipped() -> Text:
     weights = load_weights()
     return weights.under("text."), dict(weights.config["text"])
 
 
 @pytest.fixture(scope="module")
-def encoder(shipped: tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]) -> TextEncoder:
+def encoder(shipped: Text) -> TextEncoder:
     return TextEncoder.from_tensors(*shipped)
 
 
@@ -117,6 +114,22 @@ def test_spelling_does_not_matter(encoder: TextEncoder, said: str, meant: str) -
     assert leading(encoder, encoder.encode(said)) == leading(encoder, encoder.encode(meant))
 
 
+@pytest.mark.parametrize(
+    ("text", "sounds"),
+    [
+        ("church bells over city traffic", ["bells", "city"]),
+        ("rain and a distant train", ["rain", "train"]),
+        ("thunder, crickets; frogs", ["thunder", "crickets", "frogs"]),
+        ("rain", ["rain"]),
+        ("rain and more rain", ["rain"]),
+        ("rain without thunder", ["rain"]),
+        ("wind and the qqxxzzw", ["wind"]),
+    ],
+)
+def test_clauses_that_name_sounds_of_their_own_are_parts(encoder: TextEncoder, text: str, sounds: list[str]) -> None:
+    assert [leading(encoder, part)[0] for part in encoder.parts(text)] == sounds
+
+
 def test_a_negation_reaches_to_the_next_connecting_word() -> None:
     assert wanted_words("rain without loud thunder and wind".split()) == ["rain", "wind"]
 
@@ -138,7 +151,7 @@ def test_semantic_vectors_tell_kinds_of_a_sound_apart(encoder: TextEncoder) -> N
     assert nearest("thunder far away", ["thunder claps", "distant thunder"]) == "distant thunder"
 
 
-def test_it_is_small_and_quick(shipped: tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]) -> None:
+def test_it_is_small_and_quick(shipped: Text) -> None:
     tensors, config = shipped
     assert sum(tensor.nbytes for tensor in tensors.values()) <= 4e6
     begun = time.perf_counter()
@@ -150,34 +163,9 @@ def test_it_is_small_and_quick(shipped: tuple[dict[str, np.ndarray[Any, Any]], d
     assert (time.perf_counter() - loaded) / 50 < 0.01
 
 
-def test_damaged_tensors_are_refused(shipped: tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]) -> None:
+def test_damaged_tensors_are_refused(shipped: Text) -> None:
     tensors, config = shipped
     with pytest.raises(ModelError, match="incomplete"):
         TextEncoder.from_tensors({k: v for k, v in tensors.items() if k != "gate"}, config)
     with pytest.raises(ModelError, match="shape"):
         TextEncoder.from_tensors({**tensors, "scale": tensors["scale"][:-1]}, config)
-
-
-def test_one_s_own_labels_are_learned(shipped: tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]) -> None:
-    """Labels without captions of ours: their own words and the vocabulary's neighbours are enough."""
-    labels = ["my kitchen", "glacier", "old violin", "rain"]
-    titles = {"my kitchen": ["frying pan", "kettle and dishes"], "glacier": ["ice calving"]}
-    encoder = TextEncoder.from_tensors(*train_text(labels, titles, *shipped, steps=200))
-    for text, label in {
-        "kitchen": "my kitchen", "cooking in the oven": "my kitchen", "an icy glacier": "glacier",
-        "moraine and ice": "glacier", "cello and violin": "old violin", "drizzle": "rain",
-    }.items():  # fmt: skip
-        assert leading(encoder, encoder.encode(text)) == [label], text
-    assert encoder.encode("parliament").confidence < 0.5
-
-
-def test_labels_without_a_known_word_are_reported(
-    shipped: tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]],
-) -> None:
-    lines: list[str] = []
-    train_text(["qqxxzzw", "rain"], {}, *shipped, report=lines.append, steps=2)
-    assert any("qqxxzzw" in line for line in lines)
-    with pytest.raises(TrainingDataError):
-        train_text(["qqxxzzw"], {}, *shipped, steps=2)
-    with pytest.raises(TrainingDataError):
-        train_text([], {}, *shipped)

@@ -1,4 +1,4 @@
-"""What evaluates the denoiser: ONNX Runtime by default, torch where it is asked for. Both read the same weights file."""
+"""What evaluates the denoiser: ONNX Runtime by default, torch where asked for. Both read the same weights file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 from typing import Any, Protocol
 
 from safa_stream.errors import ModelError
-from safa_stream.models.builtin.weights import GRAPH_NAME, Weights
+from safa_stream.models.builtin.weights import GRAPH_NAME, LAYOUT_KEY, WEIGHTS_NAME, Weights, layout_digest
 
 AnyArray = Any
 
 
 class Network(Protocol):
-    """noisy [N, T, K], level [N] in 0..1, condition [N, D], context [N, T, K], known [N, T] to clean latents [N, T, K]."""
+    """Noisy [N, T, K], level [N] in 0..1, condition [N, D], context [N, T, K] and known [N, T] to clean [N, T, K]."""
 
     def __call__(
         self, noisy: AnyArray, level: AnyArray, condition: AnyArray, context: AnyArray, known: AnyArray
@@ -34,10 +34,15 @@ class OnnxNetwork:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         path = weights.folder / GRAPH_NAME
+        if not path.is_file():
+            raise ModelError(f"{weights.folder} is incomplete: {GRAPH_NAME} is missing; export it again")
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no base class
             raise ModelError(f"cannot load {path}: {str(error).splitlines()[0]}") from error
+        layout = self.session.get_modelmeta().custom_metadata_map.get(LAYOUT_KEY)
+        if layout != layout_digest(weights.folder / WEIGHTS_NAME):
+            raise ModelError(f"{path} was made for other weights than those beside it; export it again")
 
     def __call__(
         self, noisy: AnyArray, level: AnyArray, condition: AnyArray, context: AnyArray, known: AnyArray

@@ -26,14 +26,14 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class StyleBank:
-    """Styles of passages of the training recordings: styles [R, S], sounds [R], semantics [R, M] of their captions, shares [R]."""
+    """Passages of training recordings: styles [R, S], sounds [R], semantics [R, M] of their captions, shares [R]."""
 
     styles: Array
     sounds: Array
     semantics: Array
     shares: Array
 
-    def draw(self, sound: int, semantic: Array, generator: np.random.Generator, sharpness: float = 6.0) -> Array:
+    def draw(self, sound: int, semantic: Array, generator: np.random.Generator, sharpness: float = 3.0) -> Array:
         """The style of a passage of `sound`, likelier the better its recording's caption fits the prompt's meaning."""
         rows = np.flatnonzero(self.sounds == sound)
         fit = np.log(self.shares[rows] + 1e-9) + sharpness * (self.semantics[rows] @ semantic)

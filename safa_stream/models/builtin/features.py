@@ -28,7 +28,7 @@ LOW_HZ, HIGH_HZ = 30.0, 20_000.0
 FLOOR = 1e-8
 #: The side signal is described as log(side power / mid power), nats, held between these limits.
 SIDE_MIN, SIDE_MAX = -6.0, 2.0
-#: Analysis windows: long ones where pitch matters, short ones where attacks matter (upper limit of band centre, Hz; window).
+#: Analysis windows (upper limit of band centre in Hz, window): long where pitch matters, short where attacks matter.
 WINDOWS = ((500.0, 4096), (1500.0, 2048), (np.inf, 1024))
 FFT_SIZE = 4096
 
@@ -58,7 +58,7 @@ def mel_weights(fft_size: int = FFT_SIZE) -> Array:
     rising = (hz[:, None] - low) / (centre - low)
     falling = (high - hz[:, None]) / (high - centre)
     weights = np.maximum(0.0, np.minimum(rising, falling))
-    return (weights / weights.sum(0)).astype(np.float32)
+    return np.asarray(weights / weights.sum(0), np.float32)
 
 
 def frames(signal: Array, size: int, count: int, hop: int = HOP) -> Array:
@@ -66,7 +66,9 @@ def frames(signal: Array, size: int, count: int, hop: int = HOP) -> Array:
     before = (size - hop) // 2
     after = max(0, (count - 1) * hop + size - before - signal.shape[-1])
     padded = np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(before, after)])
-    return np.lib.stride_tricks.sliding_window_view(padded, size, axis=-1)[..., : (count - 1) * hop + 1 : hop, :]
+    windows: Array = np.lib.stride_tricks.sliding_window_view(padded, size, axis=-1)
+    chosen: Array = windows[..., : (count - 1) * hop + 1 : hop, :]
+    return chosen
 
 
 def log_mel(signal: Array) -> Array:
@@ -130,7 +132,7 @@ class LatentMap:
         return np.asarray(latent @ self.backward + self.mean, np.float32)
 
 
-def fit_latent_map(mean: Array, covariance: npt.NDArray[np.float64], size: int) -> LatentMap:
+def fit_latent_map(mean: npt.NDArray[np.floating], covariance: npt.NDArray[np.float64], size: int) -> LatentMap:
     """Principal components of the tokens' covariance [D, D], each divided by the root of its standard deviation.
 
     Full whitening would spend the denoiser's effort on detail that nobody hears, none would bury the detail; the root

@@ -1,7 +1,7 @@
-"""Hints for the decoder: what is tonal, where in its band, what is left as noise and how uneven that is inside a frame.
+"""Hints for the decoder: what is tonal, where in its band, what is left as noise, how uneven that is inside a frame.
 
-A small convolutional network over tokens and bands gives them, in plain numpy (made by training/vocoder.py); without its
-tensors they are guessed from the shape of the log-mel.
+A small convolutional network over tokens and bands gives them, in plain numpy (made by training/vocoder.py); without
+its tensors they are guessed from the shape of the log-mel.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ REACH = sum(DILATIONS)
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Per mel frame and band [J, B]: tonal share 0..1, offset of the partial -0.6..0.6 bands, correction of the log-power
-    that makes it that of what is no partial (nats), unevenness inside the frame (0 as noise, 1 wholly pulsed)."""
+    """Per mel frame and band [J, B].
+
+    share: tonal part of the energy, 0..1; offset: of the partial from the band's centre, -0.6..0.6 bands; noise: what
+    turns the log-power into that of all but the partial, nats; pulse: unevenness inside the frame beyond noise's, nats.
+    """
 
     share: Array
     offset: Array
@@ -35,7 +38,7 @@ class Hints:
 
 
 def network_input(token: Array) -> Array:
-    """Tokens [T, D] as an image [7, T, B]: four frames of log-mel less the token's level, the side's ratio, level, band."""
+    """Tokens [T, D] as an image [7, T, B]: four frames of log-mel less their level, the side's ratio, level, band."""
     mel = token[:, : FOLD * BANDS].reshape(-1, FOLD, BANDS)
     level = mel.mean((1, 2), keepdims=True)
     side = np.repeat(token[:, None, FOLD * BANDS :], BANDS // SIDE_BANDS, axis=2)
@@ -57,7 +60,7 @@ def predict(tensors: Mapping[str, Array], token: Array) -> Hints:
     out = hidden @ tensors["head.weight"][:, :, 0, 0].T + (tensors["head.bias"] + tensors["last"][:, 0].T)
     shaped = out.reshape(len(token), BANDS, len(OUTPUTS), FOLD).transpose(2, 0, 3, 1).reshape(len(OUTPUTS), -1, BANDS)
     share, place, left, pulse = shaped
-    return Hints(1 / (1 + np.exp(-np.clip(share, -30, 30))), 0.6 * np.tanh(place), np.clip(left, -5, 2), pulse)
+    return Hints(np.clip(share, 0, 1), 0.6 * np.tanh(place), np.clip(left, -5, 2), pulse)
 
 
 def _convolve(image: Array, weight: Array, bias: Array, dilation: int) -> Array:
@@ -66,11 +69,13 @@ def _convolve(image: Array, weight: Array, bias: Array, dilation: int) -> Array:
     reach = dilation * (tall // 2)
     length, bands, _ = image.shape
     padded = np.pad(image, ((reach, reach), (wide // 2, wide // 2), (0, 0)))
-    parts = [
-        padded[i * dilation : i * dilation + length, j : j + bands] for i in range(tall) for j in range(wide)
-    ]
-    columns = np.concatenate(parts, axis=2).reshape(length * bands, -1)
-    return (columns @ weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0]) + bias).reshape(length, bands, -1)
+    columns = np.concatenate([padded[:, j : j + bands] for j in range(wide)], axis=2)
+    columns = columns.reshape(len(padded) * bands, -1)
+    out = np.broadcast_to(bias, (length * bands, len(bias))).copy()
+    for i in range(tall):
+        rows = columns[i * dilation * bands : (i * dilation + length) * bands]
+        out += rows @ weight[:, :, i].transpose(2, 1, 0).reshape(-1, len(bias))
+    return out.reshape(length, bands, -1)
 
 
 def guess(token: Array) -> Hints:
@@ -87,7 +92,9 @@ def guess(token: Array) -> Hints:
     near = np.maximum(share, np.maximum(np.roll(share, 1, 1), np.roll(share, -1, 1)))
     noise = np.log(1 - 0.97 * near)
     pulse = 0.3 / (1 + np.exp(-(mel - _over_time(mel, 8) - 1.0) / 0.3))
-    return Hints(share.astype(np.float32), offset.astype(np.float32), noise.astype(np.float32), pulse.astype(np.float32))
+    return Hints(
+        share.astype(np.float32), offset.astype(np.float32), noise.astype(np.float32), pulse.astype(np.float32)
+    )
 
 
 def _over_time(mel: Array, reach: int) -> Array:

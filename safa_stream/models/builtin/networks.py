@@ -61,20 +61,37 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 class Precondition(nn.Module):
     """The best linear estimate of the clean latents as a skip, scaled so that the network fits targets of unit size.
 
-    Per latent component with standard deviation s and noisy = (1 - t) clean + t noise (the design of Karras et al. 2022,
-    equation 7, for this schedule and a spread of its own for each component): clean = skip * noisy + out * F(into * noisy).
+    Per latent component with standard deviation s and noisy = (1 - t) clean + t noise (the design of Karras et al.
+    2022, equation 7, for this schedule and a spread of its own for each component):
+    clean = skip * noisy + out * F(into * noisy).
     """
 
     def __init__(self, latent_size: int) -> None:
         super().__init__()
-        self.register_buffer("spread", torch.ones(latent_size))
+        self.spread = nn.Buffer(torch.ones(latent_size))
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noise level [B] to (into, skip, out), each [B, 1, K]."""
         t = level[:, None, None]
-        spread = torch.as_tensor(self.spread)
-        into = torch.rsqrt(((1.0 - t) * spread) ** 2 + t**2)
-        return into, (1.0 - t) * spread**2 * into**2, t * spread * into
+        into = torch.rsqrt(((1.0 - t) * self.spread) ** 2 + t**2)
+        return into, (1.0 - t) * self.spread**2 * into**2, t * self.spread * into
+
+
+class Refinement(nn.Module):
+    """Two convolutions over frames that undo the steps between patches, which a linear output layer leaves."""
+
+    def __init__(self, latent_size: int, width: int = 96) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(2 * latent_size, width, 5, padding=2)
+        self.second = nn.Conv1d(width, latent_size, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, residual: Tensor, noisy: Tensor) -> Tensor:
+        """The network's residual and its scaled input [B, T, K] to a better residual."""
+        told = torch.cat([residual, noisy], dim=-1).transpose(1, 2)
+        changed: Tensor = self.second(F.gelu(self.first(told), approximate="tanh"))
+        return residual + changed.transpose(1, 2)
 
 
 class NeighbourMix(nn.Module):
@@ -95,7 +112,7 @@ class NeighbourMix(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: neighbour mixing, rotary attention and a GELU layer, all modulated by level and prompt."""
+    """Pre-norm transformer block: neighbour mixing, rotary attention, GELU layer; modulated by level and prompt."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -123,7 +140,8 @@ class Block(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         x = x + gate1[:, None] * self.out(attended.transpose(1, 2).reshape(batch, length, width))
         h = modulate(F.layer_norm(x, (width,)), shift2, scale2)
-        return x + gate2[:, None] * self.down(F.gelu(self.up(h), approximate="tanh"))
+        changed: Tensor = x + gate2[:, None] * self.down(F.gelu(self.up(h), approximate="tanh"))
+        return changed
 
 
 class DiT(nn.Module):
@@ -140,12 +158,19 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.final_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, config.patch * config.latent_size)
+        self.refine = Refinement(config.latent_size)
         for layer in (self.final_modulation, self.output):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, noisy: Tensor, level: Tensor, condition: Tensor, context: Tensor, known: Tensor, valid: Tensor | None = None
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        condition: Tensor,
+        context: Tensor,
+        known: Tensor,
+        valid: Tensor | None = None,
     ) -> Tensor:
         width, patch = self.config.width, self.config.patch
         batch, frames, size = noisy.shape
@@ -160,7 +185,9 @@ class DiT(nn.Module):
             x = block(x, signal, cos, sin, bias)
         shift, scale = self.final_modulation(signal).chunk(2, dim=-1)
         residual = self.output(modulate(F.layer_norm(x, (width,)), shift, scale)).float()
-        return skip * noisy + out * residual.reshape(batch, frames, size)
+        residual = self.refine(residual.reshape(batch, frames, size), noisy * into).float()
+        clean: Tensor = skip * noisy + out * residual
+        return clean
 
 
 class Residual(nn.Module):
@@ -177,7 +204,8 @@ class Residual(nn.Module):
         shift, scale = self.modulation(signal).chunk(2, dim=-1)
         h = F.group_norm(x, 8) * (1.0 + scale[..., None]) + shift[..., None]
         h = self.first(F.silu(h))
-        return x + self.second(F.silu(F.group_norm(h, 8)))
+        changed: Tensor = self.second(F.silu(F.group_norm(h, 8)))
+        return x + changed
 
 
 class Attention(nn.Module):
@@ -198,11 +226,12 @@ class Attention(nn.Module):
             for part in self.query_key_value(h).chunk(3, dim=-1)
         )
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width)
-        return x + self.out(attended).transpose(1, 2)
+        changed: Tensor = self.out(attended)
+        return x + changed.transpose(1, 2)
 
 
 class UNet(nn.Module):
-    """One-dimensional U-Net over time at three resolutions; `depth` counts its residual units a stage (halved, at least one)."""
+    """U-Net over time at three resolutions; a stage has a quarter of `depth` residual units, at least one."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -226,7 +255,13 @@ class UNet(nn.Module):
         nn.init.zeros_(self.output.weight)
 
     def forward(
-        self, noisy: Tensor, level: Tensor, condition: Tensor, context: Tensor, known: Tensor, valid: Tensor | None = None
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        condition: Tensor,
+        context: Tensor,
+        known: Tensor,
+        valid: Tensor | None = None,
     ) -> Tensor:
         signal = F.silu(self.level(level_embedding(level, self.config.width)) + self.condition(condition))
         into, skip, out = self.precondition(level)
@@ -246,7 +281,8 @@ class UNet(nn.Module):
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
                 x = self.join[stage - 1](torch.cat([self.grow[stage - 1](x), kept[stage - 1]], dim=1))
         residual = self.output(F.silu(F.group_norm(x, 8))).transpose(1, 2).float()
-        return skip * noisy + out * residual
+        clean: Tensor = skip * noisy + out * residual
+        return clean
 
 
 def build(config: NetworkConfig) -> DiT | UNet:
@@ -257,7 +293,7 @@ def build(config: NetworkConfig) -> DiT | UNet:
 class ConditionEncoder(nn.Module):
     """Sound and style to one vector: sum over a scene's components of weight x mlp(sound embedding, style).
 
-    A style [B, J, S] says what kind of recording (spectrum, liveliness, level of its slow changes); `styled` [B, J] is 0
+    A style [B, J, S] says what kind of recording (spectrum, liveliness, level of slow changes); `styled` [B, J] is 0
     where none is given. Row sums of `weights` [B, J] are 1; an unconditional row is `null`.
     """
 
@@ -274,4 +310,5 @@ class ConditionEncoder(nn.Module):
         mixed = sounds @ self.embedding.weight
         features = torch.cat([mixed, styles * styled[..., None], styled[..., None]], dim=-1)
         each = mixed + self.second(F.silu(self.first(features)))
-        return (each * weights[..., None]).sum(1)
+        scene: Tensor = (each * weights[..., None]).sum(1)
+        return scene

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from safa_stream.errors import PromptError
 from safa_stream.models.builtin.backends import OnnxNetwork, TorchNetwork
@@ -19,8 +20,12 @@ from safa_stream.models.interface import Conditioning, Encoded, ModelFacts
 from safa_stream.scene import WeightedPrompt
 from safa_stream.solvers import SolverTable, builtin_table
 
+Indices = npt.NDArray[np.int64]
+
 #: A sound counts as one of a phrase's own when it has at least this share of the phrase's meaning.
 LEAST_SHARE = 0.2
+#: Noise levels times this, rounded down, say by how many frames the patches are moved.
+PHASE_SCATTER = 1797.0
 #: Mixed into the seed so that styles are not drawn from the numbers that make the noise.
 STYLE_STREAM = 0x57A1E
 
@@ -44,6 +49,7 @@ class BuiltinModel:
         self.text = TextEncoder.from_tensors(weights.under("text."), config["text"])
         self.conditioner = ConditionEncoder(weights)
         self.bank = StyleBank(*(weights.tensors[f"styles.{n}"] for n in ("rows", "sounds", "semantics", "shares")))
+        self.patch = int(config["network"]["patch"]) if config["network"]["kind"] == "dit" else 1
         defaults = config["defaults"]
         self.shift: float = defaults["shift"]
         self.guidance_levels: tuple[float, float] = tuple(defaults["guidance_levels"])
@@ -107,7 +113,7 @@ class BuiltinModel:
         context: Any | None = None,
         known: Any | None = None,
     ) -> Any:
-        """Guided clean latents [B, C, T, F]; rows outside the guided noise levels, or with guidance 1, cost one pass."""
+        """Guided clean latents [B, C, T, F]; rows outside the guided noise levels or with guidance 1 cost one pass."""
         batch, channels, length, bins = latents.shape
         noisy = self._rows(latents)
         told = noisy * 0.0 if context is None else self._rows(context)
@@ -117,10 +123,19 @@ class BuiltinModel:
         scale = [g if low <= t <= high else 1.0 for g, t in zip(floats(guidance), floats(timesteps), strict=True)]
         guided = [row for row, g in enumerate(scale) if g != 1.0]
         every = list(range(batch)) + guided
-        level = self._like(noisy, floats(timesteps))
-        clean = self.network(
-            noisy[every], level[every], self._join(condition, opposed[guided]), told[every], given[every]
+        level = floats(timesteps)
+        turn, back = patch_phases([level[row] for row in every], length, self.patch)
+        inputs = (noisy[every], told[every], given[every])
+        rows = np.arange(len(every))[:, None]
+        turned, shown, known_frames = (part[rows, turn] for part in inputs)
+        estimated = self.network(
+            turned,
+            self.from_numpy([level[row] for row in every]),
+            self._join(condition, opposed[guided]),
+            shown,
+            known_frames,
         )
+        clean = estimated[rows, back]
         for place, row in enumerate(guided):
             clean[row] = clean[batch + place] + scale[row] * (clean[row] - clean[batch + place])
         shaped = clean[:batch].reshape(batch, length, channels, bins)
@@ -149,16 +164,13 @@ class BuiltinModel:
         return torch.from_numpy(single).to(self.torch_device)
 
     def to_numpy(self, array: Any) -> Array:
-        """An array of this model's world as numpy, single precision."""
-        return np.asarray(array if self.torch_device is None else array.detach().cpu(), dtype=np.float32)
+        """An array of this model's world (or numpy's own) as numpy, single precision."""
+        return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array, dtype=np.float32)
 
     def _rows(self, latents: Any) -> Any:
         """[B, C, T, F] to the network's [B, T, C * F]."""
         turned = latents.transpose(0, 2, 1, 3) if self.torch_device is None else latents.permute(0, 2, 1, 3)
         return turned.reshape(turned.shape[0], turned.shape[1], -1)
-
-    def _like(self, example: Any, values: Sequence[float]) -> Any:
-        return self.from_numpy(np.asarray(values, np.float32)) if len(values) else example[:0, 0, 0]
 
     def _join(self, first: Any, second: Any) -> Any:
         if self.torch_device is None:
@@ -166,6 +178,21 @@ class BuiltinModel:
         import torch
 
         return torch.cat([first, second])
+
+
+def patch_phases(levels: Sequence[float], length: int, patch: int) -> tuple[Indices, Indices]:
+    """Frames [N, length + patch] to show the network, and where the frames asked for then lie, [N, length].
+
+    A transformer whose token is `patch` frames leaves small steps between patches. So the patches' grid is moved by a
+    number of frames that depends, scattered, on the noise level: what one step leaves, the next smooths. The frames
+    that this adds at the ends are mirrored ones. With patch 1 nothing moves.
+    """
+    extra = patch if patch > 1 else 0
+    offset = np.array([int(level * PHASE_SCATTER) % patch for level in levels], dtype=np.int64)[:, None]
+    frame = np.arange(length + extra)[None] - offset
+    mirrored = np.abs(frame)
+    mirrored = np.where(mirrored >= length, 2 * (length - 1) - mirrored, mirrored)
+    return mirrored, np.arange(length)[None] + offset
 
 
 def floats(values: Any) -> list[float]:

@@ -1,4 +1,4 @@
-"""Style: what kind of recording a passage is, as 32 numbers. The network is told it, a scene keeps it, drift is held by it."""
+"""Style: what kind of recording a passage is, as 32 numbers. The network is told it; a scene keeps it against drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise that is shaped to a log-mel picture: keyed random excitation, three layers of short-time filters, one matching pass.
+"""Noise shaped to a log-mel picture: keyed random excitation, three layers of short-time filters, one matching pass.
 
 Each layer filters the same white excitation with overlapping half-sine windows: long ones where bands are narrow, short
 ones where attacks matter. The shaped noise is then analysed as the features are, and the gains are corrected by what is
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from safa_stream.models.builtin.features import (
     BANDS,
@@ -29,14 +30,15 @@ from safa_stream.models.builtin.features import (
     mel_weights,
 )
 
+Spectrum = npt.NDArray[np.complex64]
 #: Filter layers: window in samples (hop is half of it), and the upper limit in Hz at which the next layer takes over.
 LAYERS = ((1920, 500.0), (960, 3000.0), (480, float("inf")))
 #: Log-mel values outside this range (nats) are pulled to it, whatever the latents say.
 LOWEST, HIGHEST = float(np.log(FLOOR)), 3.0
 #: The matching pass changes no band by more than this (nats).
 CORRECTION = 3.0
-#: Pulses: one a millisecond, its height normal with a given spread and held to this many deviations; it falls by so much
-#: (nats) in the next. From one spread on, to another fully, a pulse also decays inside its millisecond (samples).
+#: Pulses: one a millisecond, its height normal with a given spread and held to this many deviations; it falls by so
+#: much (nats) in the next. From one spread on, to another fully, a pulse also decays inside its millisecond (samples).
 PULSE_SAMPLES = 48
 HIGHEST_PULSE = 3.0
 PULSE_FALL = 1.0
@@ -48,8 +50,8 @@ STREAM = 0x5AFA_DEC0
 
 @dataclass(frozen=True, slots=True)
 class Excitation:
-    """White noise for J mel frames: `steady` [2, N] (mid, side), and of unit variance `heights` [N / 48 + 1] of pulses (one
-    a millisecond, the first before the first frame) and `detail` [J, B]."""
+    """White noise for J mel frames, all of unit variance: `steady` [2, N] (mid, side), `detail` [J, B], and the
+    `heights` [N / 48 + 1] of pulses, one a millisecond, the first of them before the first frame."""
 
     steady: Array
     heights: Array
@@ -84,7 +86,7 @@ def pulsed(noise: Excitation, spread: Array) -> Array:
     decay = np.exp(-np.arange(PULSE_SAMPLES) / SHARP_SAMPLES)
     decay *= np.sqrt(PULSE_SAMPLES / (decay**2).sum())
     shape = np.sqrt((1 - sharp) + sharp * (decay**2)[None]) * gain[:, None]
-    return (noise.steady.reshape(2, -1, PULSE_SAMPLES) * shape.astype(np.float32)).reshape(2, -1)
+    return np.asarray(noise.steady.reshape(2, -1, PULSE_SAMPLES) * shape.astype(np.float32)).reshape(2, -1)
 
 
 @lru_cache(maxsize=4)
@@ -124,32 +126,31 @@ def _hann(size: int) -> Array:
     return np.hanning(size + 1)[:-1].astype(np.float32)
 
 
-def spectra(signal: Array) -> list[Array]:
-    """Short-time spectra of [N] samples in every layer (only the layer's bins): [frames, bins] each."""
-    out = []
-    for index, (size, _) in enumerate(LAYERS):
-        hop = size // 2
-        padded = np.pad(signal, (hop // 2, size))
-        view = np.lib.stride_tricks.sliding_window_view(padded, size)[: len(signal) - hop + 1 : hop]
-        out.append(np.fft.rfft(view * _half_sine(size))[:, _band_to_bin(index)[0]])
-    return out
+def spectra(signal: Array, layer: int) -> Spectrum:
+    """Short-time spectra of [N] samples on a layer's frames and bins."""
+    size = LAYERS[layer][0]
+    hop = size // 2
+    padded = np.pad(signal, (hop // 2, size))
+    view = np.lib.stride_tricks.sliding_window_view(padded, size)[: len(signal) - hop + 1 : hop]
+    spectrum = np.fft.rfft(view * _half_sine(size))[:, _band_to_bin(layer)[0]]
+    return spectrum.astype(np.complex64, copy=False)
 
 
 def layer_gains(log_power: Array, index: int) -> Array:
     """Log-power [J, B] to amplitude gains [frames, bins] of a layer."""
     size = LAYERS[index][0]
     if size == 4 * HOP:
-        log_power = 0.5 * (log_power[0::2] + log_power[1::2])
+        log_power = np.asarray(0.5 * (log_power[0::2] + log_power[1::2]), np.float32)
     elif size == HOP:
         before = np.concatenate([log_power[:1], log_power[:-1]])
         after = np.concatenate([log_power[1:], log_power[-1:]])
         halves = np.stack([0.75 * log_power + 0.25 * before, 0.75 * log_power + 0.25 * after], axis=1)
-        log_power = halves.reshape(-1, BANDS)
+        log_power = halves.reshape(-1, BANDS).astype(np.float32, copy=False)
     _, weights, share = _band_to_bin(index)
-    return np.exp((0.5 * log_power) @ weights) * share
+    return np.asarray(np.exp((np.float32(0.5) * log_power) @ weights) * share, np.float32)
 
 
-def unite(filtered: list[Array], length: int) -> Array:
+def unite(filtered: list[Spectrum], length: int) -> Array:
     """Overlap-add the layers' spectra back to [length] samples."""
     out = np.zeros(length + 8 * HOP, np.float32)
     for index, (size, _) in enumerate(LAYERS):
@@ -183,18 +184,13 @@ def measure(signal: Array) -> Array:
 
 
 def shape_noise(
-    steady: Array, pulsed_noise: Array | None, share: Array | None, log_power: Array, correction: Array | None = None
+    steady: Array, pulsed_noise: Array, log_power: Array, correction: Array | None = None
 ) -> tuple[Array, Array]:
-    """White [N] excitations shaped to `log_power` [J, B]; `share` [J, B] in 0..1 is that of the pulsed one.
+    """White excitations [N] shaped to `log_power` [J, B]: the steady one in the lowest layer, the pulsed one above.
 
     Without a `correction` [J, B] of the gains (nats) one is found by the matching pass. Returns samples and correction.
     """
-    sources = spectra(steady)
-    if pulsed_noise is not None and share is not None:
-        sharp = spectra(pulsed_noise)
-        for index in range(len(LAYERS)):
-            part = mix_shares(share, index)
-            sources[index] = np.sqrt(1 - part) * sources[index] + np.sqrt(part) * sharp[index]
+    sources = [spectra(pulsed_noise if index else steady, index) for index in range(len(LAYERS))]
     target = np.clip(log_power, LOWEST - 6, HIGHEST).astype(np.float32)
     length = len(steady)
     if correction is None:
@@ -202,13 +198,3 @@ def shape_noise(
         correction = np.clip(np.maximum(target, LOWEST) - measure(first), -CORRECTION, CORRECTION)
     corrected = target + correction
     return unite([s * layer_gains(corrected, i) for i, s in enumerate(sources)], length), correction
-
-
-def mix_shares(share: Array, index: int) -> Array:
-    """A share [J, B] in 0..1 on a layer's frames and bins."""
-    size = LAYERS[index][0]
-    if size == 4 * HOP:
-        share = 0.5 * (share[0::2] + share[1::2])
-    elif size == HOP:
-        share = np.repeat(share, 2, axis=0)
-    return np.clip(share @ _band_to_bin(index)[1], 0, 1)

@@ -1,7 +1,7 @@
 """The tonal part: pick partials from bands, follow them from frame to frame, and play them as gliding oscillators.
 
-A band holds at most one partial; two bands that see the same one are told apart by distance. A partial that goes on keeps
-its phase (McAulay and Quatieri 1986, without their phase matching), one that starts or ends ramps from or to silence.
+A band holds at most one partial, and bands that see the same one share it. A partial that goes on keeps its phase
+(McAulay and Quatieri 1986, without their phase matching), one that starts or ends ramps from or to silence.
 
 Shapes: J mel frames (100/s, centred in 480 samples), B = 96 bands, place = frequency in units of bands.
 """
@@ -36,6 +36,8 @@ REACH = 1.6
 #: Bands on each side of a partial that see it, and steps of its place for which their view is tabulated.
 NEAR = 2
 STEPS = 16
+#: Where a silent oscillator is said to be.
+SILENT_PLACE = -1.0
 MEL_LOW = float(hz_to_mel(LOW_HZ))
 MEL_STEP = (float(hz_to_mel(HIGH_HZ)) - MEL_LOW) / (BANDS + 1)
 #: Shares of tonal energy below which there is no partial, and from which it is played in full.
@@ -61,7 +63,7 @@ class OscillatorState:
 
 def silent_oscillators() -> OscillatorState:
     """No partial sounds."""
-    return OscillatorState(np.zeros((2, BANDS), np.float32), np.full(BANDS, -99.0), np.zeros(BANDS))
+    return OscillatorState(np.zeros((2, BANDS), np.float32), np.full(BANDS, SILENT_PLACE), np.zeros(BANDS))
 
 
 def place_to_hz(place: npt.ArrayLike) -> Wide:
@@ -92,12 +94,12 @@ def response() -> Array:
         seen = np.flatnonzero((hz > centres[chosen[0]] * 0.7 - 60) & (hz < centres[chosen[-1]] * 1.3 + 60))
         lobe = _hann_power((bins[None] - hz[seen, None]) * (size / SAMPLE_RATE)) * (size / (4 * 1.5))
         measured[np.ix_(seen, chosen)] = lobe @ mel_weights()[:, chosen]
-    measured = measured.reshape(BANDS, STEPS, BANDS)
+    table = measured.reshape(BANDS, STEPS, BANDS)
     out = np.zeros((BANDS, STEPS, 2 * NEAR + 1))
     for band in range(BANDS):
         for near in range(-NEAR, NEAR + 1):
             if 0 <= band + near < BANDS:
-                out[band, :, near + NEAR] = measured[band, :, band + near]
+                out[band, :, near + NEAR] = table[band, :, band + near]
     return out.astype(np.float32)
 
 
@@ -114,43 +116,54 @@ def view(place: Array) -> Array:
     """Response of the bands around each candidate, [J, B, 2 NEAR + 1], for places [J, B] (slot b's lie near b)."""
     band = np.clip(np.rint(place).astype(int), 0, BANDS - 1)
     step = np.clip(((place - band + 0.5) * STEPS).astype(int), 0, STEPS - 1)
-    return response()[band, step]
+    return np.asarray(response()[band, step])
 
 
-def pick(power: Array, share: Array, offset: Array) -> tuple[Partials, Array]:
-    """Partials out of band powers, and what the bands measure of them.
+def pick(power: Array, share: Array, offset: Array) -> Partials:
+    """Partials out of band powers.
 
-    power: band powers [J, B]; share: tonal share of each band's energy 0..1; offset: of a partial from its band's centre,
-    -0.6..0.6 bands. Returns the partials and their power as the bands see it, [J, B].
+    power: band powers [J, B]; share: tonal share of each band's energy 0..1; offset: of a partial from its band's
+    centre, -0.6..0.6 bands.
     """
-    gate = np.clip((share - SILENT_SHARE) / (FULL_SHARE - SILENT_SHARE), 0, 1)
-    played = share * gate
-    place = (np.arange(BANDS) + np.clip(offset, -0.6, 0.6)).astype(np.float32)
-    weight = played * power
+    offset = np.clip(offset, -0.6, 0.6)
+    # Where a partial lies between two bands, either may hold it: their shares add up, their places meet in the middle.
+    weight = share * power
+    total, pooled, place = weight.copy(), share.copy(), weight * offset
+    for near in (-1, 1):
+        here, there = _shifted(near)
+        total[:, here] += weight[:, there]
+        pooled[:, here] += share[:, there]
+        place[:, here] += weight[:, there] * (offset[:, there] + near)
+    place = np.where(total > 0, place / np.maximum(total, 1e-20), offset)
+    pooled = np.minimum(pooled, 1.0)
+    played = pooled * np.clip((pooled - SILENT_SHARE) / (FULL_SHARE - SILENT_SHARE), 0, 1)
+    place = (np.arange(BANDS) + np.clip(place, -0.6, 0.6)).astype(np.float32)
     for distance in (1, 2):
-        near = np.abs(place[:, distance:] - place[:, :-distance]) < SAME
-        lower = near & (weight[:, :-distance] < weight[:, distance:])
-        upper = near & ~lower
+        close = (np.abs(place[:, distance:] - place[:, :-distance]) < SAME) | (distance == 1)
+        lower = close & (weight[:, :-distance] < weight[:, distance:])
+        upper = close & ~lower
         played[:, :-distance][lower] = 0
         played[:, distance:][upper] = 0
     seen = view(place)
     around = np.zeros_like(seen)
     for near in (-1, 0, 1):
-        around[:, max(0, -near) : BANDS - max(0, near), near + NEAR] = power[:, max(0, near) : BANDS + min(0, near)]
+        here, there = _shifted(near)
+        around[:, here, near + NEAR] = power[:, there]
     inner = slice(NEAR - 1, NEAR + 2)
     energy = around[..., inner].sum(-1) / np.maximum(seen[..., inner].sum(-1), 1e-3)
     partial = np.where(played > 0, played * energy, 0).astype(np.float32)
-    bands = np.zeros_like(power)
-    for near in range(-NEAR, NEAR + 1):
-        lost = partial * seen[..., near + NEAR]
-        bands[:, max(0, near) : BANDS + min(0, near)] += lost[:, max(0, -near) : BANDS - max(0, near)]
-    return Partials(partial, place), bands
+    return Partials(partial, place)
+
+
+def _shifted(near: int) -> tuple[slice, slice]:
+    """Bands that have a neighbour `near` away, and those neighbours."""
+    return slice(max(0, -near), BANDS - max(0, near)), slice(max(0, near), BANDS + min(0, near))
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Pieces of oscillators, one row each, from one frame's centre to the next: frame [M], phase, cycles a sample at both
-    ends [M], mid and side amplitudes at both ends [M, 2]."""
+    """Pieces of oscillators, one row each, from one frame's centre to the next: frame and phase (cycles) [M], cycles a
+    sample at both ends [M], mid and side amplitudes at both ends [M, 2]."""
 
     frame: Slots
     phase: Wide
@@ -163,51 +176,54 @@ class Segments:
 def follow(partials: Partials, side: Array, state: OscillatorState) -> tuple[Segments, OscillatorState]:
     """Follow partials over J frames from `state`. side: amplitude of the side over the mid's, [J, B]."""
     rows: list[tuple[Slots, Wide, Wide, Wide, Array, Array]] = []
-    amplitude, place, phase = state.amplitude, state.place, state.phase
     mids = np.sqrt(partials.power)
+    levels = np.stack([mids, mids * side], axis=2)
+    places = partials.place.astype(np.float64)
+    speeds = place_to_hz(places) / SAMPLE_RATE
+    level, place, phase = state.amplitude.T, state.place, state.phase.copy()
+    speed = place_to_hz(place) / SAMPLE_RATE
+    before = np.flatnonzero(level[:, 0])
     for frame in range(len(mids)):
-        new = np.stack([mids[frame], mids[frame] * side[frame]])
-        alive, before = np.flatnonzero(mids[frame] > 0), np.flatnonzero(amplitude[0] > 0)
+        alive = np.flatnonzero(mids[frame])
         if len(alive) == 0 and len(before) == 0:
             continue
-        target = partials.place[frame].astype(np.float64)
-        parent = _match(alive, target, before, place)
-        kept, born = alive[parent >= 0], alive[parent < 0]
-        source = parent[parent >= 0]
-        ended = np.setdiff1d(before, source, assume_unique=True)
-        chosen = np.concatenate([kept, born, ended])
+        parent = _match(places[frame, alive], place[before])
+        kept, born, source = alive[parent >= 0], alive[parent < 0], before[parent[parent >= 0]]
+        unused = np.ones(BANDS, bool)
+        unused[source] = False
+        ended = before[unused[before]]
         # A birth sounds at its own frequency, in whatever phase its slot was left: it begins in silence.
-        origin = np.concatenate([source, born, ended])
-        start = np.concatenate([place[source], target[born], place[ended]])
-        stop = np.concatenate([target[kept], target[born], place[ended]])
-        low, high = amplitude[:, origin].copy(), new[:, chosen].copy()
-        low[:, len(kept) : len(kept) + len(born)] = 0
-        high[:, len(kept) + len(born) :] = 0
-        first, last = place_to_hz(np.stack([start, stop])) / SAMPLE_RATE
-        rows.append((np.full(len(chosen), frame), phase[origin], first, last, low.T, high.T))
-        after = (phase[origin] + 0.5 * (first + last) * HOP) % 1.0
-        phase = phase.copy()
-        phase[chosen[: len(alive)]] = after[: len(alive)]
-        amplitude = np.zeros_like(amplitude)
-        amplitude[:, alive] = new[:, alive]
-        place = np.full(BANDS, -99.0)
-        place[alive] = target[alive]
+        lasting, silent = len(kept), len(kept) + len(born)
+        chosen, origin = np.concatenate([kept, born, ended]), np.concatenate([source, born, ended])
+        first, last = speed[origin], speeds[frame, chosen]
+        first[lasting:silent] = last[lasting:silent]
+        last[silent:] = first[silent:]
+        low, high = level[origin], levels[frame, chosen]
+        low[lasting:silent] = 0
+        high[silent:] = 0
+        begun = phase[origin]
+        rows.append((np.full(len(chosen), frame), begun, first, last, low, high))
+        phase[chosen[:silent]] = (begun + (0.5 * HOP) * (first + last))[:silent] % 1.0
+        level, place, speed, before = levels[frame], places[frame], speeds[frame], alive
+    ending = np.full(BANDS, SILENT_PLACE)
+    ending[before] = place[before]
+    final = OscillatorState(np.ascontiguousarray(level.T, np.float32), ending, phase)
     if not rows:
         empty, pair = np.zeros(0), np.zeros((0, 2), np.float32)
-        return Segments(empty.astype(int), empty, empty, empty, pair, pair), OscillatorState(amplitude, place, phase)
+        return Segments(empty.astype(int), empty, empty, empty, pair, pair), final
     joined = [np.concatenate([row[i] for row in rows]) for i in range(6)]
-    return Segments(*joined), OscillatorState(amplitude, place, phase)
+    return Segments(*joined), final
 
 
-def _match(alive: Slots, target: Wide, before: Slots, place: Wide) -> Slots:
-    """For each live slot the previous slot that it continues, or -1: mutual nearest neighbours within reach."""
-    if len(alive) == 0 or len(before) == 0:
-        return np.full(len(alive), -1)
-    distance = np.abs(target[alive][:, None] - place[before][None])
+def _match(target: Wide, place: Wide) -> Slots:
+    """For each new place the index of the old one that it continues, or -1: mutual nearest neighbours within reach."""
+    if len(target) == 0 or len(place) == 0:
+        return np.full(len(target), -1)
+    distance = np.abs(target[:, None] - place)
     nearest = distance.argmin(1)
-    rows = np.arange(len(alive))
+    rows = np.arange(len(target))
     good = (distance.argmin(0)[nearest] == rows) & (distance[rows, nearest] < REACH)
-    return np.where(good, before[nearest], -1)
+    return np.where(good, nearest, -1)
 
 
 def play(segments: Segments, count: int) -> Array:

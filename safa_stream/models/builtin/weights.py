@@ -1,8 +1,8 @@
 """A model directory of the built-in kind: one weights file, one configuration, one graph.
 
-    config.json           what the model is: sizes, sounds, defaults, licence, SHA-256 of the weights
-    weights.safetensors   every tensor, half precision: network.*, conditioner.*, latent.*, styles.*, text.*, decoder.*
-    denoiser.onnx         the network's graph; its weights are references into weights.safetensors
+config.json           what the model is: sizes, sounds, defaults, licence, SHA-256 of the weights
+weights.safetensors   every tensor, half precision: network.*, conditioner.*, latent.*, styles.*, text.*, decoder.*
+denoiser.onnx         the network's graph; its weights are references into weights.safetensors
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from safa_stream.models.builtin.features import Array
 
 FORMAT = "safa-builtin-1"
 CONFIG_NAME, WEIGHTS_NAME, GRAPH_NAME = "config.json", "weights.safetensors", "denoiser.onnx"
+#: The graph's metadata entry that names the layout of the weights file that it was made for.
+LAYOUT_KEY = "weights_layout"
 #: The weights that ship with the package.
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent / "shipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def layout_digest(path: Path) -> str:
+    """SHA-256 of a safetensors file's header: which tensor lies where. A graph fits every file with its layout."""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(int.from_bytes(file.read(8), "little"))).hexdigest()
+
+
 def load_weights(folder: Path = SHIPPED) -> Weights:
     """Read a model directory and check it against its checksum.
 
@@ -63,14 +71,16 @@ def load_weights(folder: Path = SHIPPED) -> Weights:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{folder / CONFIG_NAME} is not of format {FORMAT}; train again with this version")
     path = folder / WEIGHTS_NAME
-    for needed in (path, folder / GRAPH_NAME):
-        if not needed.is_file():
-            raise ModelError(f"{folder} is incomplete: {needed.name} is missing")
+    if not path.is_file():
+        raise ModelError(f"{folder} is incomplete: {path.name} is missing")
     if digest(path) != config.get("weights_sha256"):
         raise ModelError(f"{path} is damaged (its checksum is not the one in {CONFIG_NAME}); fetch or train it again")
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
-    wide = {n: t.astype(np.float32) if t.dtype == np.float16 and not n.startswith("text.") else t for n, t in tensors.items()}
+    wide = {
+        n: t.astype(np.float32) if t.dtype == np.float16 and not n.startswith("text.") else t
+        for n, t in tensors.items()
+    }
     return Weights(folder, config, wide)

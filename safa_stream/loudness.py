@@ -1,6 +1,7 @@
-"""Loudness as ITU-R BS.1770-4 defines it, in constant memory: K-weighting, 400 ms blocks, both gates.
+"""Loudness as ITU-R BS.1770-4 defines it: K-weighting, 400 ms blocks, both gates.
 
-Everything works on steps of 100 ms, so results do not depend on how the samples were handed over. `meter` builds on it.
+Everything works on steps of 100 ms. Their energies come one by one in constant memory (`step_energy`), or at once for a
+whole recording (`step_energies`); what a recording measures does not depend on how its samples were handed over.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-DoubleArray = NDArray[np.float64]
+from safa_stream.types import DoubleArray, FloatArray
 
 STEP_SECONDS = 0.1
 STEPS_IN_BLOCK = 4
 ABSOLUTE_GATE = -70.0
 RELATIVE_GATE = -10.0
+#: What silence counts as where a logarithm is taken.
+LEAST_ENERGY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,39 @@ def gated_loudness(energies: DoubleArray) -> float:
     """Integrated loudness in LUFS of step energies [n] in order; -inf where all is below the absolute gate."""
     if len(energies) == 0:
         return -np.inf
-    width = min(STEPS_IN_BLOCK, len(energies))
-    sums = np.concatenate([[0.0], np.cumsum(energies)])
-    blocks = np.maximum(sums[width:] - sums[:-width], 0.0) / width
+    blocks = _blocks(energies)
     loud = blocks[blocks > energy_of(ABSOLUTE_GATE)]
     if len(loud) == 0:
         return -np.inf
     return loudness_of(float(loud[loud > loud.mean() * 10 ** (RELATIVE_GATE / 10)].mean()))
+
+
+def step_energies(samples: FloatArray, rate: int) -> DoubleArray:
+    """Energies of all whole steps of a recording [channels, N] or [N], with silence before it."""
+    weighting, samples = k_weighting(rate), np.atleast_2d(samples)
+    history = np.zeros((len(samples), weighting.history), np.float32)
+    energies = []
+    for start in range(0, samples.shape[1] - weighting.step + 1, weighting.step):
+        history, energy = step_energy(weighting, history, samples[:, start : start + weighting.step])
+        energies.append(energy)
+    return np.array(energies)
+
+
+def integrated(samples: FloatArray, rate: int) -> float:
+    """Loudness of a recording [channels, N] or [N] in LUFS; that of the absolute gate where all is below it."""
+    return max(ABSOLUTE_GATE, gated_loudness(step_energies(samples, rate)))
+
+
+def momentary(samples: FloatArray, rate: int) -> DoubleArray:
+    """Loudness in LUFS of every 400 ms block, a block every 100 ms; one for a shorter recording; -120 at least."""
+    return np.asarray(-0.691 + 10 * np.log10(np.maximum(_blocks(step_energies(samples, rate)), LEAST_ENERGY)))
+
+
+def spread(samples: FloatArray, rate: int) -> float:
+    """How much loudness moves: 95th minus 10th percentile of the momentary loudness above the absolute gate, LU."""
+    blocks = momentary(samples, rate)
+    heard = blocks[blocks > ABSOLUTE_GATE]
+    return float(np.percentile(heard, 95) - np.percentile(heard, 10)) if len(heard) else 0.0
 
 
 def energy_of(loudness: float) -> float:
@@ -79,6 +107,13 @@ def energy_of(loudness: float) -> float:
 def loudness_of(energy: float) -> float:
     """Loudness in LUFS of a block with that energy."""
     return float(-0.691 + 10 * np.log10(energy)) if energy > 0 else -np.inf
+
+
+def _blocks(energies: DoubleArray) -> DoubleArray:
+    """Mean energy of every block of STEPS_IN_BLOCK steps; of all steps where they are fewer."""
+    width = min(STEPS_IN_BLOCK, len(energies))
+    sums = np.concatenate([[0.0], np.cumsum(energies)])
+    return np.asarray(np.maximum(sums[width:] - sums[:-width], 0.0) / width)
 
 
 def _shelf(rate: int, z: NDArray[np.complex128]) -> NDArray[np.complex128]:
