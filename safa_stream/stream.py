@@ -37,6 +37,9 @@ class StreamPlan:
 
     reference_roll: turn the reference's Mid in a circle, differently for every view. Without it each view has the same
     events at the same place, which is heard as a loop of one hop.
+
+    reference_level: while the reference is swapped in, Mid's mean over time is made the reference's too. Without it views
+    agree at every border and yet differ in level and colour, which is heard as steps a hop apart.
     """
 
     layout: ViewLayout
@@ -48,6 +51,7 @@ class StreamPlan:
     method: str = "safa"
     reference_along: Along = "frames"
     reference_roll: bool = True
+    reference_level: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -140,6 +144,7 @@ def advance(
         roll_of(state.index, layout.middle) if plan.reference_roll else 0,
         plan.reference_interval,
         plan.reference_along,
+        plan.reference_level,
     )
     x = _noise(model, plan, state.index, len(missing))
     h: Array | None = x * 0.0 if table.multistep else None

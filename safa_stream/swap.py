@@ -31,7 +31,8 @@ class SwapSchedule:
     alternate-then-free     alternate for `share` of the steps, then none
     cached-then-free        all for `share` of the steps, then none
     cut                     those left of a cut at `share` of the overlap
-    cut-left                those left of a cut at the right end, which after `share` of the steps runs to the left end
+    cut-left                those left of a cut at the right end, which after `share` of the steps runs to the left, but
+                            leaves the past the first `kept` share of the overlap: what the new view always sees
     cut-right               those left of a cut at the left end, which after `share` of the steps runs to the right end
     dither                  a fixed scattered choice, dense at the left and thin at the right
     dither-steps            the same, chosen anew at every step
@@ -45,13 +46,15 @@ class SwapSchedule:
     share: float = 0.5
     interval: int = 1
     averaged: float = 0.0
+    kept: float = 0.0
     context: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"no swap schedule is called {self.kind!r}; there are {', '.join(KINDS)}")
-        if not (0 <= self.share <= 1 and 0 <= self.averaged <= 1):
-            raise UsageError(f"a schedule's shares lie between 0 and 1, not {self.share} and {self.averaged}")
+        if not all(0 <= value <= 1 for value in (self.share, self.averaged, self.kept)):
+            said = f"{self.share}, {self.averaged} and {self.kept}"
+            raise UsageError(f"a schedule's shares lie between 0 and 1, not {said}")
         if self.interval < 1:
             raise UsageError(f"the swap interval must be at least 1 frame, not {self.interval}")
 
@@ -113,7 +116,7 @@ def _progress(schedule: SwapSchedule, step: int, steps: int) -> float:
 
 
 def _cut_left(schedule: SwapSchedule, step: int, steps: int, overlap: int) -> Mask:
-    return np.arange(overlap) < round((1 - _progress(schedule, step, steps)) * overlap)
+    return np.arange(overlap) < round((1 - _progress(schedule, step, steps) * (1 - schedule.kept)) * overlap)
 
 
 def _cut_right(schedule: SwapSchedule, step: int, steps: int, overlap: int) -> Mask:
@@ -145,4 +148,4 @@ KINDS: dict[str, Callable[[SwapSchedule, int, int, int], Mask]] = {
     "dither-steps": _dither_steps,
 }
 
-DEFAULT_SCHEDULE = SwapSchedule("cut-left", share=0.25)
+DEFAULT_SCHEDULE = SwapSchedule("cut-left", share=0.25, kept=0.5)

@@ -71,7 +71,8 @@ class Lender:
     """Reference trajectories that lend Mid frames (Eq. 11); with several, each lends a share equal to its weight.
 
     The reference's Mid is turned by `shift` frames before. Which of several lends a frame is a fixed scattered choice,
-    so while a weight grows frames only move to it.
+    so while a weight grows frames only move to it. With `level` the view's own frames are first moved, each latent value
+    by one amount, so that their mean over Mid is the reference's.
     """
 
     sources: Sequence[Trajectory | Record]
@@ -79,6 +80,7 @@ class Lender:
     shift: int = 0
     interval: int = 1
     along: Along = "frames"
+    level: bool = False
 
     def lend(self, view: Array, which: str, index: int, start: int, stop: int) -> None:
         """Write into Mid (frames start .. stop - 1) of a view's `which`, states or history [C, T, F], after a step."""
@@ -91,6 +93,9 @@ class Lender:
         lent = mids[0]
         for mask, mid in zip(self._turns(stop - start), mids[1:], strict=True):
             lent = choose(mask, mid, lent)
+        if self.level:
+            own = view[:, start:stop]
+            view[:, start:stop] = own + xp.mean(lent, axis=1, keepdims=True) - xp.mean(own, axis=1, keepdims=True)
         size = stop - start if self.along == "frames" else int(view.shape[2])
         view[:, start:stop] = choose(reference_mask(size, self.interval), lent, view[:, start:stop], self.along)
 

@@ -41,6 +41,20 @@ def test_frames_that_the_schedule_names_equal_the_pasts_and_the_others_do_not(wo
     assert not (overlap[:, ~mask] == past[-1][:, ~mask]).any()
 
 
+def test_views_take_their_mean_over_mid_from_the_reference() -> None:
+    model = toy()
+    middle = slice(8, 32)
+    means, references = [], []
+    for level in (True, False):
+        plan = plan_for(model, reference_ratio=1.0, reference_interval=24, reference_roll=False, reference_level=level)
+        state, frames = run(model, plan, 2)
+        second = frames[:, 32:72]
+        means.append(second[:, middle].mean(1))
+        references.append(model.to_numpy(state.references[0][1].trajectory.states)[-1][:, middle].mean(1))
+    assert np.allclose(means[0], references[0], atol=1e-5)
+    assert not np.allclose(means[1], references[1], atol=1e-2)
+
+
 @pytest.mark.parametrize("method, operator", [("average", average), ("triangular", triangular)])
 def test_averages_are_the_operators_over_the_past_and_the_views_own(method: str, operator: object) -> None:
     # With one solver step nothing feeds back, so the view's own frames are those of plain sampling.

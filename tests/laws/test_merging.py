@@ -83,7 +83,14 @@ def test_joint(world: World, circular: bool, interval: int) -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_stream(world: World, kind: str) -> None:
     model = Watched(world)
-    plan = StreamPlan(LAYOUT, model.solver(STEPS), SwapSchedule(kind), GUIDED / STEPS, reference_roll=False)
+    plan = StreamPlan(
+        LAYOUT,
+        model.solver(STEPS),
+        SwapSchedule(kind),
+        GUIDED / STEPS,
+        reference_roll=False,
+        reference_level=False,
+    )
     encoded = model.encode(parse_prompts("low"), (), 0)
     first, _ = stream.advance(model, plan, stream.begin(plan), encoded, 1.5)
     model.seen.clear()
