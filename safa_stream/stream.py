@@ -38,8 +38,8 @@ class StreamPlan:
     reference_roll: turn the reference's Mid in a circle, differently for every view. Without it each view has the same
     events at the same place, which is heard as a loop of one hop.
 
-    reference_level: while the reference is swapped in, Mid's mean over time is made the reference's too. Without it views
-    agree at every border and yet differ in level and colour, which is heard as steps a hop apart.
+    reference_level: while the reference is swapped in, Mid's mean over time is made the reference's too. Without it
+    views agree at every border and yet differ in level and colour, which is heard as steps a hop apart.
     """
 
     layout: ViewLayout

@@ -71,8 +71,8 @@ class Lender:
     """Reference trajectories that lend Mid frames (Eq. 11); with several, each lends a share equal to its weight.
 
     The reference's Mid is turned by `shift` frames before. Which of several lends a frame is a fixed scattered choice,
-    so while a weight grows frames only move to it. With `level` the view's own frames are first moved, each latent value
-    by one amount, so that their mean over Mid is the reference's.
+    so while a weight grows frames only move to it. With `level` the view's own frames are first moved, each latent
+    value by one amount, so that their mean over Mid is the reference's.
     """
 
     sources: Sequence[Trajectory | Record]

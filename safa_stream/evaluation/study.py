@@ -34,7 +34,8 @@ def schedules(context: bool) -> dict[str, SwapSchedule]:
     if context:
         out |= {f"{kind} + context": SwapSchedule(kind) for kind in KINDS}
         out |= {
-            f"cut-left keeping {kept:g} + context": SwapSchedule("cut-left", 0.25, kept=kept) for kept in (0.0, 0.25, 0.5)
+            f"cut-left keeping {kept:g} + context": SwapSchedule("cut-left", 0.25, kept=kept)
+            for kept in (0.0, 0.25, 0.5)
         }
     return out
 
