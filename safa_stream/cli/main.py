@@ -18,7 +18,7 @@ from safa_stream.errors import SafaError
 #: In the order of the help text.
 COMMANDS = ("render", "sounds", "info", "train", "export", "eval", "bench", "study")
 
-DESCRIPTION = "Endless, seam-free soundscapes from words, made on this machine."
+DESCRIPTION = "Endless soundscapes from words, made on this machine."
 EPILOG = """\
 examples:
   safa-stream render "rain on a tent, distant thunder:0.4" --duration 60 --out tent.wav

@@ -7,6 +7,7 @@ are shared with the view before. A profile runs from one overlap before a view's
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,13 +103,13 @@ class Jumps:
         """100 x the chance that as many ordinary samples show a smaller largest jump than the borders do.
 
         Borders that are no special places give any number from 0 to 100 alike; above 99.9 there is a click. The plain
-        percentile of the largest of hundreds of borders is above 99.9 by chance alone.
+        percentile of the largest of hundreds of borders is above 99.9 by chance alone. NaN without borders.
         """
-        return float(100.0 * self.ranks().max() ** len(self.at_borders)) if self.at_borders else 0.0
+        return float(100.0 * self.ranks().max() ** len(self.at_borders)) if self.at_borders else math.nan
 
     def largest_percentile(self) -> float:
         """The percentile of the largest jump at a border among all other samples' jumps."""
-        return float(100.0 * self.ranks().max()) if self.at_borders else 0.0
+        return float(100.0 * self.ranks().max()) if self.at_borders else math.nan
 
     def above(self, percentile: float = 99.9) -> int:
         """Borders whose jump is above that percentile; a share of 1 - percentile / 100 of them is chance."""
