@@ -1,4 +1,4 @@
-"""Endless, seam-free soundscapes from words.
+"""Endless soundscapes from words.
 
     model = safa_stream.load_model()
     safa_stream.render("rain on a tent, distant thunder:0.4", 60, "tent.flac", model=model)
