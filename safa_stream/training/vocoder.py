@@ -18,6 +18,7 @@ from torch.nn import functional
 from safa_stream.corpus.recordings import Recording, read_recording
 from safa_stream.corpus.split import split
 from safa_stream.errors import TrainingDataError
+from safa_stream.models.builtin.decoder import DETAIL
 from safa_stream.models.builtin.features import (
     BANDS,
     FOLD,
@@ -165,15 +166,17 @@ def train_decoder(
 
 def detail(tensors: dict[str, Array], by_label: list[list[Lesson]], generator: np.random.Generator) -> Array:
     """Standard deviation [B] of what neither the latents nor the network tell of the noise's log-power, nats."""
-    rest = []
+    power, count = np.zeros(BANDS), np.zeros(BANDS)
     for _ in range(DETAIL_WINDOWS):
         group = by_label[generator.integers(len(by_label))]
         lesson = group[generator.integers(len(group))]
         truth = lesson.truth.astype(np.float32)
         told = predict(tensors, lesson.token.astype(np.float32)).noise
         steady = truth[:, 0].reshape(-1, BANDS) < QUIETLY_TONAL
-        rest.append(np.where(steady, truth[:, 2].reshape(-1, BANDS) - told, np.nan))
-    return np.asarray(np.sqrt(np.nanmean(np.concatenate(rest) ** 2, axis=0)), np.float32)
+        power += (((truth[:, 2].reshape(-1, BANDS) - told) ** 2) * steady).sum(0)
+        count += steady.sum(0)
+    # A band that is tonal wherever one looks says nothing of noise.
+    return np.where(count > 0, np.sqrt(power / np.maximum(count, 1)), DETAIL).astype(np.float32)
 
 
 def draw(by_label: list[list[Lesson]], generator: np.random.Generator) -> tuple[Array, Array]:
