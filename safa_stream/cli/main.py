@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from safa_stream import __version__
 from safa_stream.errors import SafaError
@@ -59,9 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, f'{error}; install what is missing: pip install "safa-stream[{extras}]"', 1, debug)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, and where help is, instead of printing the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser with every command's options, or with those of one command only."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="safa-stream",
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -83,7 +83,7 @@ def train_text(
         mean = phrase_mean(attention, table, rows)
         logits = classify(weights, noisy, rows, mean)
         loss = -(torch.log_softmax(logits, 1) * shares).sum(1).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         schedule.step()

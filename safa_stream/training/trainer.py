@@ -173,7 +173,7 @@ class Trainer:
         with self.precision():
             error = loss_of(self.model, batch, level)
         loss = (error / level.clamp(min=LEAST_LEVEL) ** 2).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         rate = config.learning_rate * self.cooling * min(1.0, (self.step + 1) / WARM_UP)
         for optimiser, factor in zip(self.optimisers, (MUON_RATE, 1.0), strict=True):

@@ -167,7 +167,7 @@ def _train_semantic(
         found = semantic(weights, phrase_mean(weights["attention"], table, padded[chosen]))
         loss = (1.0 - (found * wanted[chosen]).sum(1)).mean()
         distances = (found[:256] @ found[:256].T - wanted[chosen[:256]] @ wanted[chosen[:256]].T) ** 2
-        (loss + distances.mean()).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss + distances.mean())
         optimiser.step()
         optimiser.zero_grad()
         schedule.step()

@@ -151,7 +151,7 @@ def train_decoder(
         images, truths = zip(*(draw(by_label, generator) for _ in range(BATCH)), strict=True)
         errors = loss(network(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(truths)))
         optimiser.zero_grad()
-        (errors * torch.tensor(WEIGHTS)).sum().backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward((errors * torch.tensor(WEIGHTS)).sum())
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         step += 1

@@ -81,11 +81,24 @@ class TestDispatch:
         assert main([]) == 2
         assert "render" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("words", [["dance"], ["--nonsense"]])
-    def test_unknown_words_are_exit_code_2(self, words: list[str]) -> None:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["dance"],
+            ["--nonsense"],
+            ["render", "rain", "--duration", "-3"],
+            ["eval", "seams", "--seeds", "none"],
+            ["eval"],
+        ],
+    )
+    def test_wrong_arguments_are_one_line_and_exit_code_2(
+        self, words: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
         with pytest.raises(SystemExit) as stop:
             main(words)
         assert stop.value.code == 2
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.count("\n") == 1 and "--help" in told.err
 
     @pytest.mark.parametrize("name", COMMANDS)
     def test_every_command_explains_itself(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,8 +84,8 @@ class Refinement(nn.Module):
         super().__init__()
         self.first = nn.Conv1d(2 * latent_size, width, 5, padding=2)
         self.second = nn.Conv1d(width, latent_size, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, residual: Tensor, noisy: Tensor) -> Tensor:
         """The network's residual and its scaled input [B, T, K] to a better residual."""
@@ -230,6 +230,19 @@ class Attention(nn.Module):
         return x + changed.transpose(1, 2)
 
 
+class Stage(nn.Module):
+    """The U-Net's residual units at one resolution, one after the other."""
+
+    def __init__(self, width: int, signal_size: int, units: int) -> None:
+        super().__init__()
+        self.units = nn.ModuleList(Residual(width, signal_size) for _ in range(units))
+
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        for unit in self.units:
+            x = unit(x, signal)
+        return x
+
+
 class UNet(nn.Module):
     """U-Net over time at three resolutions; a stage has a quarter of `depth` residual units, at least one."""
 
@@ -243,14 +256,14 @@ class UNet(nn.Module):
         self.input = nn.Conv1d(2 * config.latent_size + 1, width, 3, padding=1)
         self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = nn.Linear(config.condition_size, width)
-        self.down = nn.ModuleList(nn.ModuleList(Residual(w, signal) for _ in range(units)) for w in widths)
+        self.down = nn.ModuleList(Stage(w, signal, units) for w in widths)
         self.shrink = nn.ModuleList(
             nn.Conv1d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
         )
         self.middle = Attention(widths[-1], config.heads)
         self.grow = nn.ModuleList(nn.Conv1d(b, a, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
         self.join = nn.ModuleList(nn.Conv1d(2 * w, w, 1) for w in widths[:-1])
-        self.up = nn.ModuleList(nn.ModuleList(Residual(w, signal) for _ in range(units)) for w in widths)
+        self.up = nn.ModuleList(Stage(w, signal, units) for w in widths)
         self.output = nn.Conv1d(width, config.latent_size, 3, padding=1)
         nn.init.zeros_(self.output.weight)
 
@@ -268,15 +281,13 @@ class UNet(nn.Module):
         x = self.input(torch.cat([noisy * into, context, known[..., None]], dim=-1).transpose(1, 2))
         kept = []
         for stage, units in enumerate(self.down):
-            for unit in units:  # type: ignore[attr-defined]
-                x = unit(x, signal)
+            x = units(x, signal)
             if stage < len(self.shrink):
                 kept.append(x)
                 x = self.shrink[stage](x)
         x = self.middle(x)
         for stage in reversed(range(len(self.up))):
-            for unit in self.up[stage]:  # type: ignore[attr-defined]
-                x = unit(x, signal)
+            x = self.up[stage](x, signal)
             if stage:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
                 x = self.join[stage - 1](torch.cat([self.grow[stage - 1](x), kept[stage - 1]], dim=1))

@@ -120,17 +120,17 @@ class BuiltinModel:
         given = noisy[..., 0] * 0.0 if known is None else known
         condition, opposed = conditioning.tensors["condition"], negative.tensors["condition"]
         low, high = self.guidance_levels
-        scale = [g if low <= t <= high else 1.0 for g, t in zip(floats(guidance), floats(timesteps), strict=True)]
+        level = floats(timesteps)
+        scale = [g if low <= t <= high else 1.0 for g, t in zip(floats(guidance), level, strict=True)]
         guided = [row for row, g in enumerate(scale) if g != 1.0]
         every = list(range(batch)) + guided
-        level = floats(timesteps)
-        turn, back = patch_phases([level[row] for row in every], length, self.patch)
-        inputs = (noisy[every], told[every], given[every])
-        rows = np.arange(len(every))[:, None]
-        turned, shown, known_frames = (part[rows, turn] for part in inputs)
+        levels = [level[row] for row in every]
+        turn, back = patch_phases(levels, length, self.patch)
+        source, rows = np.array(every)[:, None], np.arange(len(every))[:, None]
+        turned, shown, known_frames = (part[source, turn] for part in (noisy, told, given))
         estimated = self.network(
             turned,
-            self.from_numpy([level[row] for row in every]),
+            self.from_numpy(levels),
             self._join(condition, opposed[guided]),
             shown,
             known_frames,
