@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from safa_stream import decode, joint, stream
+from safa_stream.continuation import StreamPlan, StreamState
 from safa_stream.errors import SnapshotError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.models.interface import Encoded, Model
@@ -60,7 +61,7 @@ def resume(model: Model, snapshot: bytes) -> Stream:
 class StreamPosition:
     """All that changes while a stream runs; `fading` is the last view's end, to be faded out, of independent views."""
 
-    views: stream.StreamState
+    views: StreamState
     decoding: decode.DecodeState
     fading: FloatArray | None = None
     start: int = 0
@@ -188,7 +189,7 @@ class Stream(Iterator[Chunk]):
         except KeyError as error:
             raise SnapshotError(f"the snapshot lacks its tensor {error.args[0]}") from None
         return StreamPosition(
-            stream.StreamState.from_tensors(tensors, self.model),
+            StreamState.from_tensors(tensors, self.model),
             decode.DecodeState.from_tensors(tensors, self.decoder, self.scene.seed),
             tensors.get("engine/fading"),
             start,
@@ -233,9 +234,9 @@ def whole(model: Model, scene: Scene, seconds: float, report: Callable[[int, int
     return decoded(decoder, canvas, scene.seed)[:, :samples]
 
 
-def stream_plan(model: Model, scene: Scene, schedule: SwapSchedule | None = None) -> stream.StreamPlan:
+def stream_plan(model: Model, scene: Scene, schedule: SwapSchedule | None = None) -> StreamPlan:
     """The plan of a scene's stream, the model's defaults filled in."""
-    return stream.StreamPlan(
+    return StreamPlan(
         _layout(model, scene),
         _table(model, scene),
         schedule or replace(DEFAULT_SCHEDULE, interval=scene.swap_interval),

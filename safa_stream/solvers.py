@@ -73,6 +73,11 @@ class SolverTable:
         return len(self.timesteps)
 
     @property
+    def times(self) -> tuple[float, ...]:
+        """[S + 1]: the time of every state, the first the noise's, the last 0."""
+        return (*self.timesteps, 0.0)
+
+    @property
     def multistep(self) -> bool:
         """Whether any step looks at the one before, so that the history must travel with the state."""
         return any(self.C)

@@ -7,106 +7,30 @@
 After every solver step, overlap frames that the swap schedule names are replaced by the past's at the same step, and
 in the first steps every second Mid frame by the reference trajectory's. A view's first `hop` frames are then final;
 its Right waits for the next view. Frames are counted from the stream's start, and so is the noise: views share it.
+
+A `View` is one of these in the making: it says what the denoiser is to be asked, takes the answer, and does one step.
+So views of many streams, each at its own step, share the denoiser's batches (`step_views`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import array_api_compat
 import numpy as np
 
-from safa_stream.errors import SnapshotError, UsageError
-from safa_stream.layout import ViewLayout
-from safa_stream.models.interface import Encoded, Model, mix_encoded
-from safa_stream.operators import Along, Weights, like, past_share
-from safa_stream.solvers import SolverTable, step
-from safa_stream.swap import DEFAULT_SCHEDULE, SwapSchedule
-from safa_stream.trajectory import AnyNumpy, ReferenceTrajectory, Tensors, Trajectory, guided_steps
+from safa_stream.continuation import StreamPlan, StreamState, past_shares
+from safa_stream.errors import UsageError
+from safa_stream.models.interface import Conditioning, Encoded, Model, mix_encoded, stack
+from safa_stream.operators import like
+from safa_stream.solvers import step
+from safa_stream.trajectory import ReferenceTrajectory, Trajectory, copied
 from safa_stream.types import Array
-from safa_stream.views import METHODS, Batch, Lender, Record, digest, first_state, roll_of
+from safa_stream.views import Batch, Lender, Record, digest, first_state, roll_of
 
 #: Prompts as (encoded, weight); weights sum to 1.
 Mixture = Sequence[tuple[Encoded, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamPlan:
-    """What stays fixed over a stream. Raises LayoutError where a swap is asked for at more than half a view's overlap.
-
-    reference_roll: turn the reference's Mid in a circle, differently for every view. Without it each view has the same
-    events at the same place, which is heard as a loop of one hop.
-
-    reference_level: while the reference is swapped in, Mid's mean over time is made the reference's too. Without it
-    views agree at every border and yet differ in level and colour, which is heard as steps a hop apart.
-    """
-
-    layout: ViewLayout
-    table: SolverTable
-    schedule: SwapSchedule = DEFAULT_SCHEDULE
-    reference_ratio: float = 0.3
-    reference_interval: int = 1
-    seed: int = 0
-    method: str = "safa"
-    reference_along: Along = "frames"
-    reference_roll: bool = True
-    reference_level: bool = True
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"no method is called {self.method!r}; there are {', '.join(METHODS)}")
-        if not 0 <= self.reference_ratio <= 1:
-            raise UsageError(f"the reference ratio lies between 0 and 1, not {self.reference_ratio}")
-        if self.swaps:
-            self.layout.require_tiling(f"method {self.method}")
-
-    @property
-    def swaps(self) -> bool:
-        """Whether frames are swapped rather than averaged or left alone."""
-        return self.method in ("safa", "safa-self")
-
-    @property
-    def guided_steps(self) -> int:
-        """Steps after which the reference is swapped in; 0 where the method has none."""
-        if self.method != "safa" or not self.layout.middle:
-            return 0
-        return guided_steps(self.reference_ratio, self.table.steps)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StreamState:
-    """Where a stream stands: the next view's index, the past's Right, and reference trajectories by conditioning."""
-
-    index: int = 0
-    past: Trajectory | None = None
-    references: tuple[tuple[str, ReferenceTrajectory], ...] = ()
-
-    def to_tensors(self, model: Model) -> Tensors:
-        """Named numpy arrays from which `from_tensors` makes an equal state."""
-        tensors: Tensors = {"stream/index": np.array(self.index)}
-        if self.past is not None:
-            tensors |= self.past.to_tensors("stream/past/", model.to_numpy)
-        for key, reference in self.references:
-            tensors |= reference.trajectory.to_tensors(f"stream/reference/{key}/", model.to_numpy)
-            tensors[f"stream/reference/{key}/ratio"] = np.array(reference.ratio)
-        return tensors
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, AnyNumpy], model: Model) -> StreamState:
-        """What `to_tensors` wrote. Raises SnapshotError where a tensor is missing."""
-        if "stream/index" not in tensors:
-            raise SnapshotError("a saved stream lacks its tensor stream/index")
-        past, references = None, []
-        if "stream/past/states" in tensors:
-            past = Trajectory.from_tensors(tensors, "stream/past/", model.from_numpy)
-        for name in sorted(tensors):
-            if name.startswith("stream/reference/") and name.endswith("/ratio"):
-                prefix = name.removesuffix("ratio")
-                trajectory = Trajectory.from_tensors(tensors, prefix, model.from_numpy)
-                reference = ReferenceTrajectory(trajectory, float(np.asarray(tensors[name])))
-                references.append((prefix.split("/")[2], reference))
-        return cls(int(np.asarray(tensors["stream/index"])), past, tuple(references))
 
 
 def begin(plan: StreamPlan) -> StreamState:
@@ -124,69 +48,171 @@ def flush(state: StreamState) -> Array:
 def advance(
     model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
 ) -> tuple[StreamState, Array]:
-    """Make the next view; returns the state after it and the `hop` latents [C, H, F] that are now final.
+    """Make the next view; returns the state after it and the `hop` latents [C, H, F] that are now final."""
+    view = View(model, plan, state, direction, guidance)
+    while not view.done:
+        step_views(model, [view])
+    made = view.finish()
+    return made.state, made.hop
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A finished view: the stream's state after it, its whole trajectory [S + 1, C, L, F], and its first frame."""
+
+    state: StreamState
+    trajectory: Trajectory
+    first_frame: int
+    hop_frames: int
+
+    @property
+    def hop(self) -> Array:
+        """The latents [C, H, F] that are now final."""
+        return self.trajectory.states[-1][:, : self.hop_frames]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What the denoiser is to be asked for some rows [R, ...] of one view."""
+
+    x: Array
+    timesteps: Array
+    conditioning: Conditioning
+    negative: Conditioning
+    guidance: Array
+    context: Array | None
+    known: Array | None
+
+
+class View:
+    """One view of a stream while it is made, from its noise to its last solver step.
 
     During a morph `direction` is a mixture: the view is told the weighted conditioning, and borrows from each prompt's
     reference a share of frames equal to its weight. A reference is made, in the same batch, when it is first needed,
     and kept while its prompt has weight.
     """
-    parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
-    layout, table, guided = plan.layout, plan.table, plan.guided_steps
-    kept = dict(state.references)
-    keyed = {digest(model, part): (part, weight) for part, weight in parts} if guided else {}
-    missing = [key for key in keyed if key not in kept]
-    batch = Batch([mix_encoded(parts), *(keyed[key][0] for key in missing)], guidance)
-    made = {key: Record(row) for row, key in enumerate(missing, start=1)}
-    right = Record(0, layout.hop)
-    lender = Lender(
-        [made[key] if key in made else kept[key].trajectory for key in keyed],
-        [weight for _, weight in keyed.values()],
-        roll_of(state.index, layout.middle) if plan.reference_roll else 0,
-        plan.reference_interval,
-        plan.reference_along,
-        plan.reference_level,
-    )
-    x = _noise(model, plan, state.index, len(missing))
-    h: Array | None = x * 0.0 if table.multistep else None
-    for record in (right, *made.values()):
-        record.note(x, h)
-    past = _Past(model, plan, state, x)
-    for index in range(table.steps):
-        if index == guided and missing:
-            x, h = x[:1], None if h is None else h[:1]
-        m = model.denoise(x, *batch.told(x, table.timesteps[index]), *past.told(x, index))
-        x, clean = step(table.row(index), x, m, h)
-        h = clean if table.multistep else None
-        if index < guided:
-            for record in made.values():
+
+    def __init__(
+        self, model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
+    ) -> None:
+        self.model, self.plan, self.before = model, plan, state
+        self.index = 0
+        parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
+        self._kept = dict(state.references)
+        keyed = {digest(model, part): (part, weight) for part, weight in parts} if plan.guided_steps else {}
+        self._keys = tuple(keyed)
+        missing = [key for key in keyed if key not in self._kept]
+        self._made = {key: Record(row) for row, key in enumerate(missing, start=1)}
+        self._batch = Batch([mix_encoded(parts), *(keyed[key][0] for key in missing)], guidance)
+        self._record = Record(0)
+        self._x = _noise(model, plan, state, len(missing))
+        self._h: Array | None = self._x * 0.0 if plan.table.multistep else None
+        times = plan.table.times
+        sources = [self._made[key] if key in self._made else self._kept[key].trajectory.at(times) for key in self._keys]
+        self._lender = Lender(
+            sources,
+            [weight for _, weight in keyed.values()],
+            roll_of(state.index, plan.layout.middle) if plan.reference_roll else 0,
+            plan.reference_interval,
+            plan.reference_along,
+            plan.reference_level,
+        )
+        # A kept reference that was made with other steps may end earlier than this view would like.
+        lengths = [source.steps for source in sources if isinstance(source, Trajectory)]
+        self._guided = min([plan.guided_steps, *lengths])
+        for record in (self._record, *self._made.values()):
+            record.note(self._x, self._h)
+        self._past = _Past(model, plan, state, self._x)
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are made."""
+        return self.index >= self.plan.table.steps
+
+    @property
+    def rows(self) -> int:
+        """Rows that the next step asks the denoiser for: the view, and references while they are made."""
+        return 1 if self.index >= self.plan.guided_steps else int(self._x.shape[0])
+
+    def question(self) -> Question:
+        """What the denoiser is to be asked for the next step."""
+        if self.rows < int(self._x.shape[0]):
+            self._x = self._x[:1]
+            self._h = None if self._h is None else self._h[:1]
+        told = self._batch.told(self._x, self.plan.table.timesteps[self.index])
+        return Question(self._x, *told, *self._past.told(self._x, self.index))
+
+    def answer(self, m: Array) -> None:
+        """Take the denoiser's output [R, C, L, F] for the question's rows and make the step."""
+        plan, index, layout = self.plan, self.index, self.plan.layout
+        x, clean = step(plan.table.row(index), self._x, m, self._h)
+        h = clean if plan.table.multistep else None
+        if index < plan.guided_steps:
+            for record in self._made.values():
                 record.note(x, h)
         for rows, which in ((x, "states"), (h, "history")):
             if rows is None:
                 continue
-            past.join(rows[0], which, index)
-            if index < guided:
-                lender.lend(rows[0], which, index, layout.overlap, layout.hop)
-        right.note(x, h)
-    fresh = {key: ReferenceTrajectory(record.trajectory(), plan.reference_ratio) for key, record in made.items()}
-    references = tuple((key, (kept | fresh)[key]) for key in keyed)
-    return StreamState(state.index + 1, right.trajectory(), references), x[0, :, : layout.hop]
+            self._past.join(rows[0], which, index)
+            if index < self._guided:
+                self._lender.lend(rows[0], which, index, layout.overlap, layout.hop)
+        self._record.note(x, h)
+        self._x, self._h, self.index = x, h, index + 1
+
+    def finish(self) -> Made:
+        """What was made. Raises UsageError before the last step."""
+        if not self.done:
+            raise UsageError(f"the view has made {self.index} of {self.plan.table.steps} steps")
+        times, before, layout = self.plan.table.times, self.before, self.plan.layout
+        whole = self._record.trajectory(times)
+        fresh = {
+            key: ReferenceTrajectory(record.trajectory(times), self.plan.reference_ratio)
+            for key, record in self._made.items()
+        }
+        references = tuple((key, (self._kept | fresh)[key]) for key in self._keys)
+        right = whole.frames(layout.hop, layout.view).each(copied)
+        after = StreamState(before.index + 1, right, references, before.shift)
+        return Made(after, whole, before.frame(self.plan), layout.hop)
 
 
-def past_shares(plan: StreamPlan, state: StreamState) -> Weights | None:
-    """[S, O]: the past's share of the next view's overlap frames after every step; None where nothing is joined."""
-    steps, layout = plan.table.steps, plan.layout
-    if state.past is None or plan.method == "independent" or not layout.overlap:
-        return None
-    if plan.swaps:
-        return np.stack([plan.schedule.weights(index, steps, layout.overlap) for index in range(steps)])
-    return np.stack([past_share(layout.view, layout.overlap, state.index, plan.method)] * steps)
+def step_views(model: Model, views: Sequence[View]) -> None:
+    """One solver step of every view in one denoiser call; views of any stream, at any step, of one length."""
+    questions = [view.question() for view in views]
+    answer = _ask(model, questions)
+    start = 0
+    for view, question in zip(views, questions, strict=True):
+        stop = start + int(question.x.shape[0])
+        view.answer(answer[start:stop])
+        start = stop
+
+
+def _ask(model: Model, questions: Sequence[Question]) -> Array:
+    if len(questions) == 1:
+        q = questions[0]
+        return model.denoise(q.x, q.timesteps, q.conditioning, q.negative, q.guidance, q.context, q.known)
+    xp = array_api_compat.array_namespace(questions[0].x)
+    context = known = None
+    if any(q.context is not None for q in questions):
+        # Nothing is known where a view was told nothing.
+        context = xp.concat([q.x * 0.0 if q.context is None else q.context for q in questions])
+        known = xp.concat([q.x[:, 0, :, 0] * 0.0 if q.known is None else q.known for q in questions])
+    return model.denoise(
+        xp.concat([q.x for q in questions]),
+        xp.concat([q.timesteps for q in questions]),
+        stack([q.conditioning for q in questions]),
+        stack([q.negative for q in questions]),
+        xp.concat([q.guidance for q in questions]),
+        context,
+        known,
+    )
 
 
 class _Past:
     """The view before, as the next one meets it: joined to its overlap after every step, told to models that listen."""
 
     def __init__(self, model: Model, plan: StreamPlan, state: StreamState, x: Array) -> None:
-        self.trajectory, self.overlap = state.past, plan.layout.overlap
+        self.trajectory = None if state.past is None else state.past.at(plan.table.times)
+        self.overlap = plan.layout.overlap
         shares = past_shares(plan, state)
         self.joins = shares is not None
         self.tells = self.joins and model.facts.takes_context and plan.swaps and plan.schedule.context
@@ -220,16 +246,16 @@ class _Past:
         return context, known
 
 
-def _noise(model: Model, plan: StreamPlan, index: int, references: int) -> Array:
+def _noise(model: Model, plan: StreamPlan, state: StreamState, references: int) -> Array:
     """First states [1 + R, C, L, F]: the view's noise, and the reference's, which is the same for every prompt.
 
     One noise for all references lets those of a morph put their events at the same places.
     """
     view, scale = plan.layout.view, plan.table.initial_scale
     if plan.method == "independent":
-        own = first_state(model, plan.seed, f"view {index}", 0, view, scale)
+        own = first_state(model, plan.seed, f"view {state.index}", 0, view, scale)
     else:
-        own = first_state(model, plan.seed, "view", index * plan.layout.hop, view, scale)
+        own = first_state(model, plan.seed, "view", state.frame(plan), view, scale)
     if not references:
         return own
     lent = first_state(model, plan.seed, "reference", 0, view, scale)

@@ -24,10 +24,14 @@ Tensors = dict[str, AnyNumpy]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
-    """`states` [N + 1, C, T, F]: 0 is the noise, i the state after step i; `history` the solver's h alike, or None."""
+    """`states` [N + 1, C, T, F]: 0 is the noise, i the state after step i; `history` the solver's h alike, or None.
+
+    times: the solver's time of every state, falling; known where the trajectory may meet a view of other steps.
+    """
 
     states: Array
     history: Array | None = None
+    times: tuple[float, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -37,7 +41,7 @@ class Trajectory:
     def frames(self, start: int, stop: int) -> Trajectory:
         """The same steps of frames start .. stop - 1."""
         history = None if self.history is None else self.history[:, :, start:stop]
-        return Trajectory(self.states[:, :, start:stop], history)
+        return Trajectory(self.states[:, :, start:stop], history, self.times)
 
     def rolled(self, shift: int) -> Trajectory:
         """Frames turned in a circle: frame m becomes the former frame m + shift."""
@@ -45,13 +49,46 @@ class Trajectory:
 
     def each(self, change: Callable[[Array], Array]) -> Trajectory:
         """`change` done to the states and to the history."""
-        return Trajectory(change(self.states), None if self.history is None else change(self.history))
+        history = None if self.history is None else change(self.history)
+        return Trajectory(change(self.states), history, self.times)
+
+    def at(self, times: tuple[float, ...]) -> Trajectory:
+        """The states at other times, between two of its own on the straight line; only as far as its own times reach.
+
+        A view made with fewer or more steps than the one before it meets its past at its own noise levels.
+        """
+        if times == self.times or not self.times:
+            return self
+        own = np.array(self.times)
+        reached = [time for time in times if time >= own[-1] - 1e-9]
+        # Times fall; np.interp wants them to rise.
+        places = np.interp(-np.array(reached), -own, np.arange(len(own)))
+        low = np.minimum(places.astype(int), len(own) - 2)
+        share = places - low
+
+        def between(values: Array) -> Array:
+            xp = array_api_compat.array_namespace(values)
+            return xp.stack(
+                [values[k] * (1 - w) + values[k + 1] * w for k, w in zip(low.tolist(), share.tolist(), strict=True)]
+            )
+
+        return Trajectory(between(self.states), None if self.history is None else between(self.history), tuple(reached))
+
+    def joined(self, after: Trajectory) -> Trajectory:
+        """The same steps of these frames and of those `after` them, at this one's times."""
+        fitted, xp = after.at(self.times), array_api_compat.array_namespace(self.states)
+        history = None
+        if self.history is not None and fitted.history is not None:
+            history = xp.concat([self.history, fitted.history], axis=2)
+        return Trajectory(xp.concat([self.states, fitted.states], axis=2), history, self.times)
 
     def to_tensors(self, prefix: str, to_numpy: ToNumpy) -> Tensors:
         """Named numpy arrays for a safetensors file."""
         tensors: Tensors = {f"{prefix}states": np.ascontiguousarray(to_numpy(self.states))}
         if self.history is not None:
             tensors[f"{prefix}history"] = np.ascontiguousarray(to_numpy(self.history))
+        if self.times:
+            tensors[f"{prefix}times"] = np.array(self.times, np.float64)
         return tensors
 
     @classmethod
@@ -65,7 +102,8 @@ class Trajectory:
             None if values is None else from_numpy(np.asarray(values, np.float32))
             for values in (tensors.get(f"{prefix}states"), tensors.get(f"{prefix}history"))
         )
-        return cls(states, history)
+        times = tensors.get(f"{prefix}times")
+        return cls(states, history, () if times is None else tuple(np.asarray(times, np.float64).tolist()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +117,11 @@ class ReferenceTrajectory:
         """The frames between the overlaps, turned by `shift`."""
         middle = self.trajectory.frames(overlap, int(self.trajectory.states.shape[2]) - overlap)
         return middle.rolled(shift) if shift else middle
+
+
+def copied(values: Array) -> Array:
+    """The same numbers in memory of their own, so that a few frames do not keep a whole view's."""
+    return array_api_compat.array_namespace(values).asarray(values, copy=True)
 
 
 def guided_steps(ratio: float, steps: int) -> int:

@@ -60,10 +60,11 @@ class Record:
         if h is not None:
             self.history.append(h[self.row, :, self.start :])
 
-    def trajectory(self) -> Trajectory:
-        """All that was noted."""
+    def trajectory(self, times: tuple[float, ...] = ()) -> Trajectory:
+        """All that was noted, with the times of as many states."""
         xp = array_api_compat.array_namespace(self.states[0])
-        return Trajectory(xp.stack(self.states), xp.stack(self.history) if self.history else None)
+        history = xp.stack(self.history) if self.history else None
+        return Trajectory(xp.stack(self.states), history, times[: len(self.states)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from safa_stream import stream
+from safa_stream.continuation import StreamPlan, StreamState, past_shares
 from safa_stream.errors import LayoutError, SnapshotError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.operators import average, past_share, triangular
 from safa_stream.scene import parse_prompts
 from safa_stream.solvers import step
-from safa_stream.stream import StreamPlan
 from safa_stream.swap import DEFAULT_SCHEDULE, KINDS, SwapSchedule
 from tests.toy import ToyModel, World, toy
 
@@ -20,7 +20,7 @@ def plan_for(model: ToyModel, steps: int = 6, layout: ViewLayout = LAYOUT, **cha
     return StreamPlan(layout, model.solver(steps), **changes)  # type: ignore[arg-type]
 
 
-def run(model: ToyModel, plan: StreamPlan, views: int, prompt: str = "low") -> tuple[stream.StreamState, np.ndarray]:
+def run(model: ToyModel, plan: StreamPlan, views: int, prompt: str = "low") -> tuple[StreamState, np.ndarray]:
     encoded, state, hops = model.encode(parse_prompts(prompt), (), 0), stream.begin(plan), []
     for _ in range(views):
         state, hop = stream.advance(model, plan, state, encoded, 1.5)
@@ -64,7 +64,7 @@ def test_averages_are_the_operators_over_the_past_and_the_views_own(method: str,
     assert state.past is not None
     encoded = model.encode(parse_prompts("low"), (), 0)
     _, hop = stream.advance(model, plan, state, encoded, 1.5)
-    alone = stream.StreamState(index=1)
+    alone = StreamState(index=1)
     _, own = stream.advance(model, plan, alone, encoded, 1.5)
     expected = operator(state.past.states[-1], own[:, :8])  # type: ignore[operator]
     assert np.allclose(hop[:, :8], expected, atol=1e-6)
@@ -77,7 +77,7 @@ def test_averaging_works_at_the_overlap_of_multidiffusion(method: str) -> None:
     plan = plan_for(model, layout=ViewLayout(40, 32), method=method)
     state, made = run(model, plan, 7)
     assert made.shape == (2, 7 * 8 + 32, 3)
-    shares = stream.past_shares(plan, state)
+    shares = past_shares(plan, state)
     assert shares is not None and np.allclose(shares[0], past_share(40, 32, 7, method))
 
 
@@ -184,7 +184,7 @@ def test_independent_views_share_nothing() -> None:
     model = toy()
     plan = plan_for(model, method="independent")
     state, made = run(model, plan, 2)
-    again, _ = stream.advance(model, plan, stream.StreamState(index=1), model.encode(parse_prompts("low"), (), 0), 1.5)
+    again, _ = stream.advance(model, plan, StreamState(index=1), model.encode(parse_prompts("low"), (), 0), 1.5)
     assert state.past is not None and again.past is not None
     assert np.array_equal(state.past.states, again.past.states)
     assert np.isfinite(made).all()
@@ -201,12 +201,12 @@ def test_a_state_survives_a_snapshot_bit_for_bit(world: World) -> None:
     model = toy(world)
     plan = plan_for(model)
     state, _ = run(model, plan, 2)
-    again = stream.StreamState.from_tensors(state.to_tensors(model), model)
+    again = StreamState.from_tensors(state.to_tensors(model), model)
     encoded = model.encode(parse_prompts("low"), (), 0)
     hops = [model.to_numpy(stream.advance(model, plan, one, encoded, 1.5)[1]) for one in (state, again)]
     assert np.array_equal(*hops)
     with pytest.raises(SnapshotError, match="stream/index"):
-        stream.StreamState.from_tensors({}, model)
+        StreamState.from_tensors({}, model)
 
 
 def test_plans_that_cannot_be_are_refused() -> None:

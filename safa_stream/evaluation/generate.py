@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from safa_stream import joint, stream
+from safa_stream.continuation import StreamPlan
 from safa_stream.decode import decode_whole
 from safa_stream.engine import chunks
 from safa_stream.layout import ViewLayout
@@ -78,7 +79,7 @@ def latents(model: Model, prompt: str, way: Way, settings: Settings, seed: int) 
     if way.kind == "joint":
         canvas_plan = joint.JointPlan(layout, table, way.method, reference_ratio=settings.reference_ratio, seed=seed)
         return model.to_numpy(joint.generate(model, canvas_plan, settings.views, encoded, guidance))
-    plan = stream.StreamPlan(layout, table, way.schedule, settings.reference_ratio, seed=seed, method=way.method)
+    plan = StreamPlan(layout, table, way.schedule, settings.reference_ratio, seed=seed, method=way.method)
     state, parts = stream.begin(plan), []
     for _ in range(settings.views):
         state, hop = stream.advance(model, plan, state, encoded, guidance)

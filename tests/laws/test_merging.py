@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from safa_stream import joint, stream
+from safa_stream.continuation import StreamPlan
 from safa_stream.layout import ViewLayout
 from safa_stream.operators import self_loop_mask
 from safa_stream.scene import parse_prompts
 from safa_stream.solvers import SolverTable, ddim
-from safa_stream.stream import StreamPlan
 from safa_stream.swap import KINDS, SwapSchedule
 from tests.toy import ToyModel, World
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from safa_stream import joint, stream
+from safa_stream.continuation import StreamPlan
 from safa_stream.layout import ViewLayout
 from safa_stream.noise import noise
 from safa_stream.scene import parse_prompts
 from safa_stream.solvers import step
-from safa_stream.stream import StreamPlan
 from tests.toy import ToyModel, World, toy
 
 LAYOUT = ViewLayout(40, 8)

@@ -1,0 +1,218 @@
+"""One layer of a session: what it is told, what it has, the view that is being made, and what is heard of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+
+from safa_stream.continuation import StreamPlan
+from safa_stream.decode import crossfade
+from safa_stream.models.interface import Decoder, Model
+from safa_stream.session import sound as sounds
+from safa_stream.session.bed import SECONDS, Bed, bed_of
+from safa_stream.session.guard import Alarm, Guard, watch
+from safa_stream.session.levels import Leveller
+from safa_stream.session.sound import Sound
+from safa_stream.session.timeline import Timeline
+from safa_stream.stream import Made, View
+from safa_stream.types import FloatArray
+
+#: One sound leads over into another within so many seconds.
+FADE_SECONDS = 0.03
+#: After a bed the layer's own sound comes back once so many seconds of it are there.
+RETURN_SECONDS = 1.0
+#: What was heard before is gone back to once so many seconds of it and of what follows are there.
+BACK_SECONDS = 2.0
+#: A view that is held firmly to its reference takes it in for this share of the steps.
+FIRM_RATIO = 0.6
+
+
+class Aim(Enum):
+    """Where the next view goes: after the last, just after the playhead, or to what was heard before."""
+
+    NEXT = "next"
+    CUT = "cut"
+    BACK = "back"
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A view of one layer in the making. The engine steps `view`; `finish` then decodes it, without the session."""
+
+    layer: int
+    number: int
+    aim: Aim
+    view: View
+    base: Sound
+    steps: int
+    position: int
+    decoder: Decoder
+    leveller: Leveller
+    model: Model
+    cancelled: bool = False
+
+    def finish(self) -> Finished:
+        """Decode what the view added; called once all its steps are made."""
+        made: Made = self.view.finish()
+        latents = self.model.to_numpy(made.hop)
+        after = sounds.pushed(self.base, self.decoder, self.leveller, made, latents)
+        return Finished(self, after)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finished:
+    """A view that is decoded: the layer's sound with it."""
+
+    work: Work
+    sound: Sound
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaving:
+    """What is still heard of the sound that a switch leaves: `samples` [channels, fade] from a session sample on."""
+
+    samples: FloatArray
+    since: int
+
+
+@dataclass(slots=True, eq=False)
+class Layer:
+    """Mutable; its session is its only user."""
+
+    number: int
+    plan: StreamPlan
+    timeline: Timeline
+    sound: Sound
+    phase: float = 0.0
+    ramp: int = 0
+    aim: Aim = Aim.NEXT
+    back_sample: int = 0
+    pending: Sound | None = None
+    firm: bool = False
+    heard_from: int | None = None
+    work: Work | None = None
+    leaving: Leaving | None = None
+    bed: Bed | None = None
+    bed_return: int | None = None
+    ends_at: int | None = None
+    guard: Guard = field(default_factory=Guard)
+
+    @property
+    def hop(self) -> int:
+        """Frames that a view adds."""
+        return self.plan.layout.hop
+
+    def frame_at(self, position: int, samples_per_frame: int) -> int:
+        """The frame that sounds at a session sample."""
+        return (position - self.sound.origin) // samples_per_frame
+
+    def next_frame(self) -> int:
+        """The frame at which the next view begins, if it follows the last."""
+        return self.sound.views.frame(self.plan)
+
+    def base(self, position: int, expected: float, model: Model, decoder: Decoder, leveller: Leveller) -> Sound:
+        """What the next view continues; a cut or a way back that is not possible any more is given up."""
+        per_frame, rate = model.facts.samples_per_frame, model.facts.sample_rate
+        if self.aim is Aim.CUT:
+            # Frames that the schedule leaves to the past to the end may already have been heard when the view is done.
+            kept = int(np.floor(self.plan.layout.overlap * self.plan.schedule.kept))
+            frame = self.frame_at(position + round(expected * rate), per_frame) - kept
+            found = sounds.cut(self.sound, self.plan, decoder, leveller, max(0, frame))
+            if found is not None:
+                return found
+        if self.aim is Aim.BACK:
+            if self.pending is not None:
+                return self.pending
+            take = sounds.back(self.sound, self.back_sample // per_frame)
+            if take is not None:
+                return sounds.resumed(self.sound, take, self.sound.origin, decoder)
+        self.aim = Aim.NEXT
+        return self.sound
+
+    def taken(self, finished: Finished, position: int, rate: int) -> None:
+        """Go on with a finished view. `position`: the session's next sample."""
+        work, made = finished.work, finished.sound
+        self.work, self.firm = None, False
+        if work.aim is Aim.NEXT:
+            # A bed may have moved the clock while the view was made.
+            self.sound = replace(made, origin=self.sound.origin)
+            if self.heard_from is None:
+                self._begin(position)
+            return
+        if work.aim is Aim.BACK:
+            made = replace(made, origin=position - self.back_sample)
+            if made.end - position < round(BACK_SECONDS * rate):
+                self.pending, self.aim = made, Aim.BACK
+                return
+            self.pending = None
+        since = max(position, made.begin)
+        self.leaving = Leaving(self.sound.slice(since, round(FADE_SECONDS * rate)), since)
+        self.sound, self.bed, self.bed_return = made, None, None
+
+    def watched(self, finished: Finished, rate: int) -> Alarm | None:
+        """Show the guard what a view added."""
+        before, after = finished.work.base, finished.sound
+        added = after.samples[:, before.samples.shape[1] :]
+        if added.shape[1] < rate:
+            return None
+        self.guard, alarm = watch(self.guard, added, rate)
+        return alarm
+
+    def _begin(self, position: int) -> None:
+        """Start to be heard: at the session's beginning where it began with it, else now; at its hop phase."""
+        ahead = round(self.phase * self.sound.samples.shape[1])
+        self.sound = replace(self.sound, origin=position - ahead)
+        self.heard_from = position
+
+    def ready(self, position: int, rate: int) -> int:
+        """Samples from a position on that can be heard for certain, with room for a fade to a bed."""
+        if self.heard_from is None:
+            return 0
+        return max(0, self.sound.end - position - round(FADE_SECONDS * rate))
+
+    def lead(self, position: int) -> int:
+        """Samples from a position on that the layer has, 0 while it is not heard."""
+        return 0 if self.heard_from is None else max(0, self.sound.end - position)
+
+    def hear(self, position: int, count: int, rate: int) -> tuple[FloatArray, int | None]:
+        """[channels, count] of the layer, and the number of samples of a bed that has just ended, if one has."""
+        if self.bed is not None:
+            return self._hear_bed(position, count, rate)
+        own = self._own(position, count, rate)
+        if self.sound.end - position - count >= round(FADE_SECONDS * rate):
+            return own, None
+        oldest = max(self.sound.begin, position - round(SECONDS * rate))
+        self.bed = bed_of(self.sound.slice(oldest, max(0, position - oldest)), position, rate)
+        self.bed_return = position + count
+        return crossfade(own, self.bed.slice(position, count)), None
+
+    def _hear_bed(self, position: int, count: int, rate: int) -> tuple[FloatArray, int | None]:
+        assert self.bed is not None and self.bed_return is not None
+        bed = self.bed.slice(position, count)
+        if self.sound.end - self.bed_return < round(RETURN_SECONDS * rate):
+            return bed, None
+        # Nothing that was made is lost: the layer's clock is put back by what the bed took.
+        lasted = position - self.bed.since
+        late = position - self.bed_return
+        self.sound = replace(self.sound, origin=self.sound.origin + late)
+        self.bed = self.bed_return = None
+        return crossfade(bed, self._own(position, count, rate)), lasted
+
+    def _own(self, position: int, count: int, rate: int) -> FloatArray:
+        """Its own sound, led over from the one that a switch leaves."""
+        own = self.sound.slice(position, count)
+        if self.leaving is None:
+            return own
+        old, since = self.leaving.samples, self.leaving.since - position
+        fade = old.shape[1]
+        if since + fade <= 0:
+            self.leaving = None
+            return own
+        first, last = max(0, since), min(count, since + fade)
+        angle = (np.arange(first, last) - since + 0.5) / fade * (np.pi / 2)
+        part = old[:, first - since : last - since] * np.cos(angle) + own[:, first:last] * np.sin(angle)
+        own = own.copy()
+        own[:, first:last] = part
+        return own

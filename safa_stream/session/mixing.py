@@ -1,0 +1,402 @@
+"""The mixer of a session: layers of sound in, one sound out, every change a ramp on the session's clock.
+
+    layer ─► low shelf ─► high shelf ─► gain, mute, solo, fade, pan ─┬─► its duck ─┐
+                                                                     │             ├─► sum ─► master: shelves, gain, pan
+    layers that it ducks  ◄── how loud it is, smoothed ◄─────────────┘   others ───┘
+
+All times are absolute samples, and what cannot be worked out sample by sample goes in segments that begin at multiples
+of SEGMENT. The same commands at the same samples give the same sound, to the last bit, however it is cut into blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, replace
+
+import numpy as np
+
+from safa_stream.errors import SceneError, SnapshotError, UsageError
+from safa_stream.session import shelves
+from safa_stream.session.levels import DuckState, begin_duck, duck
+from safa_stream.session.messages import LARGEST_LAYERS
+from safa_stream.session.shelves import SEGMENT, ShelfState, high_shelf, low_shelf, shelve
+from safa_stream.trajectory import AnyNumpy, Tensors
+from safa_stream.types import DoubleArray, FloatArray
+
+SILENT = -90.0
+SHORTEST_RAMP_SECONDS = 0.005
+
+#: field: (lowest, highest, unit)
+_RANGES = {
+    "gain": (SILENT, 24.0, " dB"),
+    "pan": (-1.0, 1.0, ""),
+    "low": (-24.0, 24.0, " dB"),
+    "high": (-24.0, 24.0, " dB"),
+    "duck": (0.0, 40.0, " dB"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Where a layer, or the master, stands in the mix. Raises SceneError naming the field that is wrong.
+
+    gain: dB, SILENT is silence; pan: -1 left to 1 right, the squares of the two sides' gains sum to 2; low, high:
+    shelves at 250 Hz and 4 kHz, dB; duck: how many dB the layer sinks while layer `duck_by` is at -30 dBFS RMS or
+    above, in proportion below.
+    """
+
+    gain: float = 0.0
+    pan: float = 0.0
+    mute: bool = False
+    solo: bool = False
+    low: float = 0.0
+    high: float = 0.0
+    duck: float = 0.0
+    duck_by: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, (low, high, unit) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise SceneError(f"mix field {name!r} must be a number from {low:g} to {high:g}{unit}, not {value!r}")
+        for name in ("mute", "solo"):
+            if not isinstance(getattr(self, name), bool):
+                raise SceneError(f"mix field {name!r} must be true or false, not {getattr(self, name)!r}")
+        if self.duck_by is not None and not _is_layer(self.duck_by):
+            raise SceneError(
+                f"mix field 'duck_by' must be a layer from 0 to {LARGEST_LAYERS - 1}, not {self.duck_by!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A value that moves in a line from `begins` at sample `start` to `ends` at sample `stop`, and stays there."""
+
+    begins: float
+    ends: float
+    start: int = 0
+    stop: int = 0
+
+    def at(self, position: int) -> float:
+        """The value at one sample."""
+        if position >= self.stop:
+            return self.ends
+        return self.begins + (self.ends - self.begins) * ((position - self.start) / (self.stop - self.start))
+
+    def along(self, times: DoubleArray) -> float | DoubleArray:
+        """The value at every sample of `times` [N]; one number where it stands still."""
+        if not len(times) or times[0] >= self.stop:
+            return self.ends
+        values = self.begins + (self.ends - self.begins) * ((times - self.start) / (self.stop - self.start))
+        return np.where(times >= self.stop, self.ends, values) if times[-1] >= self.stop else values
+
+    def aimed(self, ends: float, position: int, length: int) -> Ramp:
+        """From where it is at `position` to `ends` in `length` samples; as it is where it goes there already."""
+        return self if ends == self.ends else Ramp(self.at(position), ends, position, position + length)
+
+    def rests(self, position: int, value: float) -> bool:
+        """Whether it stands still at `value`."""
+        return self.ends == value and position >= self.stop
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """A layer or the master: its strip and the values that follow it.
+
+    gain, left, right, audible (mute and solo), fade: amplitudes; low, high: square roots of amplitudes; depth: of the
+    ducking, dB.
+    """
+
+    strip: Strip
+    gain: Ramp
+    left: Ramp
+    right: Ramp
+    audible: Ramp
+    fade: Ramp
+    low: Ramp
+    high: Ramp
+    depth: Ramp
+
+    def sides(self, times: DoubleArray) -> tuple[float | DoubleArray, float | DoubleArray]:
+        """Gain left and right, each [N] or one number."""
+        level = self.gain.along(times) * self.audible.along(times) * self.fade.along(times)
+        return level * self.left.along(times), level * self.right.along(times)
+
+    def ducks(self, position: int) -> bool:
+        """Whether ducking can have an effect from `position` on."""
+        return not self.depth.rests(position - position % SEGMENT, 0.0)
+
+
+_RAMPS = ("gain", "left", "right", "audible", "fade", "low", "high", "depth")
+#: A state's filters and how many rows they have.
+_FILTERS = {"low": 2 * LARGEST_LAYERS, "high": 2 * LARGEST_LAYERS, "master_low": 2, "master_high": 2}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MixState:
+    """The whole mixer before sample `position`. filters: as named in _FILTERS, two rows a layer that can be."""
+
+    rate: int
+    position: int
+    layers: Mapping[int, Channel]
+    master: Channel
+    filters: Mapping[str, ShelfState]
+    ducking: DuckState
+
+    def channel(self, layer: int) -> Channel:
+        """Raises UsageError where there is no such layer."""
+        if layer not in self.layers:
+            there = ", ".join(str(number) for number in self.layers) or "none"
+            raise UsageError(f"there is no layer {layer!r} in the mix; there are: {there}")
+        return self.layers[layer]
+
+    def faded_out(self, layer: int) -> bool:
+        """Whether a layer's fade has come to silence. Raises UsageError where there is no such layer."""
+        return self.channel(layer).fade.rests(self.position, 0.0)
+
+    def to_tensors(self, prefix: str = "mix/") -> Tensors:
+        """Named numpy arrays from which `from_tensors` makes an equal state."""
+        tensors: Tensors = {
+            f"{prefix}clock": np.array([self.rate, self.position]),
+            f"{prefix}layers": np.array(list(self.layers), np.int64),
+            f"{prefix}channels": np.array([_row(channel) for channel in (*self.layers.values(), self.master)]),
+        }
+        for name, state in self.filters.items():
+            tensors |= state.to_tensors(f"{prefix}{name}/")
+        return tensors | self.ducking.to_tensors(f"{prefix}ducking/")
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, AnyNumpy], prefix: str = "mix/") -> MixState:
+        """What `to_tensors` wrote. Raises SnapshotError where something is missing or cannot be."""
+        try:
+            rate, position = (int(value) for value in tensors[f"{prefix}clock"])
+            *channels, master = (_channel_of(np.asarray(row, np.float64)) for row in tensors[f"{prefix}channels"])
+            layers = dict(zip((int(layer) for layer in tensors[f"{prefix}layers"]), channels, strict=True))
+            filters = {n: ShelfState.from_tensors(tensors, f"{prefix}{n}/", rows) for n, rows in _FILTERS.items()}
+            ducking = DuckState.from_tensors(tensors, f"{prefix}ducking/", LARGEST_LAYERS)
+            return cls(rate, position, layers, master, filters, ducking)
+        except KeyError as error:
+            raise SnapshotError(f"a saved mix lacks its tensor {error.args[0]}") from None
+        except (IndexError, SceneError, TypeError, ValueError):
+            raise SnapshotError("a saved mix is damaged: its tensors do not fit each other") from None
+
+
+def begin(rate: int, strips: Mapping[int, Strip] | None = None, master: Strip | None = None) -> MixState:
+    """A mixer at sample 0, for a rate in Hz; the layers of `strips` sound from there on. Raises UsageError."""
+    strips, master = dict(sorted((strips or {}).items())), _checked(None, master or Strip())
+    layers = {
+        layer: _channel(_checked(layer, strip), _is_heard(strip, strips.values())) for layer, strip in strips.items()
+    }
+    filters = {name: shelves.begin(rows) for name, rows in _FILTERS.items()}
+    return MixState(rate, 0, layers, _channel(master, True), filters, begin_duck(LARGEST_LAYERS))
+
+
+def add(state: MixState, layer: int, strip: Strip) -> MixState:
+    """A new layer, silent until `fade_in`. Raises UsageError where that number is taken or cannot be."""
+    if layer in state.layers:
+        raise UsageError(f"there is a layer {layer} in the mix already")
+    strips = [channel.strip for channel in state.layers.values()]
+    channel = replace(_channel(_checked(layer, strip), _is_heard(strip, strips)), fade=Ramp(0.0, 0.0))
+    layers = dict(sorted([*state.layers.items(), (layer, channel)]))
+    return _all_aimed(replace(state, layers=layers), shortest_ramp(state.rate))
+
+
+def remove(state: MixState, layer: int) -> MixState:
+    """End a layer at once; fade it out before. Raises UsageError where there is no such layer."""
+    state.channel(layer)
+    layers = {number: channel for number, channel in state.layers.items() if number != layer}
+    kept = [number != layer for number in range(LARGEST_LAYERS)]
+    filters = {name: state.filters[name].only(np.repeat(kept, 2)) for name in ("low", "high")}
+    state = replace(state, layers=layers, filters={**state.filters, **filters}, ducking=state.ducking.only(kept))
+    return _all_aimed(state, shortest_ramp(state.rate))
+
+
+def set_strip(state: MixState, layer: int | None, strip: Strip, ramp_samples: int) -> MixState:
+    """Move a layer's values, or the master's with layer None, to those of `strip` over `ramp_samples`.
+
+    A ramp is shortest_ramp(rate) long at least. Each value moves in a line, as an amplitude (ducking's depth in dB);
+    one whose goal stays the same keeps the ramp that it is in. Raises UsageError for a layer that there is not.
+    """
+    length = max(ramp_samples, shortest_ramp(state.rate))
+    if layer is None:
+        return replace(state, master=_aimed(state.master, _checked(None, strip), True, state.position, length))
+    channel = replace(state.channel(layer), strip=_checked(layer, strip))
+    return _all_aimed(replace(state, layers={**state.layers, layer: channel}), length)
+
+
+def fade_in(state: MixState, layer: int, samples: int) -> MixState:
+    """Let a layer come up from where its fade is, over so many samples. Raises UsageError for an unknown layer."""
+    return _faded(state, layer, 1.0, samples)
+
+
+def fade_out(state: MixState, layer: int, samples: int) -> MixState:
+    """Let a layer sink into silence; `faded_out` tells when it is there. Raises UsageError for an unknown layer."""
+    return _faded(state, layer, 0.0, samples)
+
+
+def shortest_ramp(rate: int) -> int:
+    """Samples that any change takes at least."""
+    return max(math.ceil(SHORTEST_RAMP_SECONDS * rate), 2 * SEGMENT)
+
+
+def mix(state: MixState, sounds: Mapping[int, FloatArray], count: int | None = None) -> tuple[MixState, FloatArray]:
+    """The next N samples of all layers, [2, N] each, as one sound [2, N].
+
+    A layer without sound is silent, and so is a sample that is not a finite number. count: N, needed where no layer has
+    sound. Raises UsageError for the sound of a layer that there is not, and for sounds that are not [2, N] with one N.
+    """
+    count = _count(state, sounds, count)
+    if count == 0:
+        return state, np.zeros((2, 0), np.float32)
+    times = np.arange(state.position, state.position + count, dtype=np.float64)
+    stack = np.zeros((LARGEST_LAYERS, 2, count))
+    for layer, sound in sounds.items():
+        stack[layer] = sound
+    if not np.isfinite(stack).all():
+        stack[~np.isfinite(stack)] = 0.0
+    filters, stack = _shelved(state, "", state.layers, stack, times)
+    for layer, channel in state.layers.items():
+        _scale(stack[layer], channel, times)
+    ducking = _ducked(state, stack)
+    out = np.zeros((1, 2, count))
+    for layer in state.layers:
+        out[0] += stack[layer]
+    master_filters, out = _shelved(state, "master_", {0: state.master}, out, times)
+    _scale(out[0], state.master, times)
+    filters, after = filters | master_filters, state.position + count
+    return replace(state, position=after, filters=filters, ducking=ducking), out[0].astype(np.float32)
+
+
+def _shelved(
+    state: MixState, prefix: str, channels: Mapping[int, Channel], stack: DoubleArray, times: DoubleArray
+) -> tuple[dict[str, ShelfState], DoubleArray]:
+    """A stack [channels, 2, N] through both shelves; a shelf that is flat in all of them is left out."""
+    filters, position, end = {}, state.position, state.position + len(times)
+    for name, shelf in (("low", low_shelf(state.rate)), ("high", high_shelf(state.rate))):
+        memory = state.filters[prefix + name]
+        ramps: dict[int, Ramp] = {layer: getattr(channel, name) for layer, channel in channels.items()}
+        if not all(ramp.rests(position, 1.0) for ramp in ramps.values()):
+            still = all(position >= ramp.stop for ramp in ramps.values())
+            roots = np.ones((len(stack), 2, 1 if still else len(times)))
+            for layer, ramp in ramps.items():
+                roots[layer] = ramp.along(times)
+            rows = 2 * len(stack)
+            memory, filtered = shelve(shelf, memory, position, stack.reshape(rows, -1), roots.reshape(rows, -1))
+            stack = filtered.reshape(stack.shape)
+            # What is flat is forgotten at once: else it would depend on the blocks when it is.
+            heard = [n in ramps and not ramps[n].rests(end, 1.0) for n in range(len(stack))]
+            memory = memory.only(np.repeat(heard, 2))
+        filters[prefix + name] = memory
+    return filters, stack
+
+
+def _ducked(state: MixState, stack: DoubleArray) -> DuckState:
+    """Duck a stack [layers, 2, N] in place."""
+    count = stack.shape[2]
+    ducked = {layer: channel for layer, channel in state.layers.items() if channel.ducks(state.position)}
+    if not ducked:
+        return state.ducking
+    power = np.zeros((LARGEST_LAYERS, count))
+    for layer, channel in ducked.items():
+        if channel.strip.duck_by is not None:
+            left, right = stack[channel.strip.duck_by]
+            power[layer] = 0.5 * (left * left + right * right)
+
+    def depth(times: DoubleArray) -> DoubleArray:
+        depths = np.zeros((LARGEST_LAYERS, len(times)))
+        for layer, channel in ducked.items():
+            depths[layer] = channel.depth.along(times)
+        return depths
+
+    ducking, gains = duck(state.ducking, state.rate, state.position, power, depth)
+    for layer in ducked:
+        stack[layer] *= gains[layer]
+    return ducking.only([n in ducked and ducked[n].ducks(state.position + count) for n in range(LARGEST_LAYERS)])
+
+
+def _scale(sound: DoubleArray, channel: Channel, times: DoubleArray) -> None:
+    for side, gain in zip(sound, channel.sides(times), strict=True):
+        if not isinstance(gain, float) or gain != 1.0:
+            side *= gain
+
+
+def _all_aimed(state: MixState, length: int) -> MixState:
+    """All layers on their way to their strips, with who is heard worked out anew."""
+    strips, position = [channel.strip for channel in state.layers.values()], state.position
+    aimed = {
+        layer: _aimed(channel, channel.strip, _is_heard(channel.strip, strips), position, length)
+        for layer, channel in state.layers.items()
+    }
+    return replace(state, layers=aimed)
+
+
+def _aimed(channel: Channel, strip: Strip, heard: bool, position: int, length: int) -> Channel:
+    ramps = {name: getattr(channel, name).aimed(goal, position, length) for name, goal in _goals(strip, heard).items()}
+    return replace(channel, strip=strip, **ramps)
+
+
+def _faded(state: MixState, layer: int, goal: float, samples: int) -> MixState:
+    channel = state.channel(layer)
+    fade = channel.fade.aimed(goal, state.position, max(samples, shortest_ramp(state.rate)))
+    return replace(state, layers={**state.layers, layer: replace(channel, fade=fade)})
+
+
+def _channel(strip: Strip, heard: bool) -> Channel:
+    return Channel(
+        strip, **{name: Ramp(goal, goal) for name, goal in _goals(strip, heard).items()}, fade=Ramp(1.0, 1.0)
+    )
+
+
+def _goals(strip: Strip, heard: bool) -> dict[str, float]:
+    turn = (strip.pan + 1) * math.pi / 4
+    return {
+        "gain": 0.0 if strip.gain <= SILENT else 10 ** (strip.gain / 20),
+        "left": 1.0 if strip.pan == 0 else math.sqrt(2) * math.cos(turn),
+        "right": 1.0 if strip.pan == 0 else math.sqrt(2) * math.sin(turn),
+        "audible": float(heard),
+        "low": 10 ** (strip.low / 40),
+        "high": 10 ** (strip.high / 40),
+        "depth": 0.0 if strip.duck_by is None else float(strip.duck),
+    }
+
+
+def _is_heard(strip: Strip, strips: Iterable[Strip]) -> bool:
+    return not strip.mute and (strip.solo or not any(other.solo for other in strips))
+
+
+def _is_layer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_LAYERS
+
+
+def _checked(layer: int | None, strip: Strip) -> Strip:
+    if layer is None:
+        if strip.solo or strip.duck or strip.duck_by is not None:
+            raise UsageError("mix fields 'solo', 'duck' and 'duck_by' are for layers; the master has none of them")
+    elif not _is_layer(layer):
+        raise UsageError(f"a layer's number is from 0 to {LARGEST_LAYERS - 1}, not {layer!r}")
+    elif strip.duck_by == layer:
+        raise UsageError(f"mix field 'duck_by': layer {layer} cannot be ducked by itself")
+    return strip
+
+
+def _count(state: MixState, sounds: Mapping[int, FloatArray], count: int | None) -> int:
+    for layer in sounds:
+        state.channel(layer)
+    shapes = {sound.shape for sound in sounds.values()} | (set() if count is None else {(2, count)})
+    if len(shapes) != 1 or any(len(shape) != 2 or shape[0] != 2 for shape in shapes):
+        raise UsageError(f"sounds of layers must be [2, N] with one N, not {', '.join(map(str, shapes)) or 'nothing'}")
+    return int(shapes.pop()[1])
+
+
+def _row(channel: Channel) -> list[float]:
+    strip = [-1.0 if value is None else float(value) for value in astuple(channel.strip)]
+    return strip + [float(value) for name in _RAMPS for value in astuple(getattr(channel, name))]
+
+
+def _channel_of(row: DoubleArray) -> Channel:
+    gain, pan, mute, solo, low, high, depth, by = row[:8].tolist()
+    strip = Strip(gain, pan, bool(mute), bool(solo), low, high, depth, None if by < 0 else int(by))
+    lines = row[8:].reshape(len(_RAMPS), 4).tolist()
+    ramps = (Ramp(begins, ends, int(start), int(stop)) for begins, ends, start, stop in lines)
+    return Channel(strip, **dict(zip(_RAMPS, ramps, strict=True)))

@@ -1,0 +1,325 @@
+"""A live session: commands in, sound and events out; no clock, socket or thread of its own.
+
+    receive(command) ─► timelines, strips ┐
+                                          ├─ start(layer) ─► Work ─► (the engine) ─► Finished ─► complete
+    read(count) ◄─ mixer ◄─ layers' sound ┘
+
+Time is the session's own: `position` counts the samples that were read. Who calls what at which position is all that
+decides the sound; the journal keeps just that, so a performance can be played again to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import asdict, replace
+from typing import Any
+
+from safa_stream.errors import UsageError
+from safa_stream.models.interface import Model
+from safa_stream.scene import format_prompts
+from safa_stream.session import messages as m
+from safa_stream.session import mixing, safety, steering
+from safa_stream.session.guard import Guard
+from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Layer, Work
+from safa_stream.session.livescene import LiveScene
+from safa_stream.session.loops import Capture
+from safa_stream.session.state import (
+    BACK_SECONDS,
+    HEARD_SECONDS,
+    LARGEST_EVENTS,
+    LARGEST_QUEUE,
+    State,
+    Waiting,
+)
+from safa_stream.session.timeline import Turn
+from safa_stream.stream import View
+from safa_stream.types import Chunk
+
+#: A view is told of so many prompts at once at most: each needs a reference of its own.
+LARGEST_MIXTURE = 4
+
+
+class Session:
+    """Make one with `begin`, or with `snapshots.restore`. For one caller at a time."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    @classmethod
+    def begin(cls, model: Model, scene: LiveScene) -> Session:
+        """A session before its first sample. Raises UsageError where the model cannot make the scene."""
+        state = State.of(model, scene)
+        for layer in scene.layers:
+            steering.add(state, layer, 0)
+        return cls(state)
+
+    # What is heard -------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """The next sample to be read."""
+        return self.state.position
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self.state.rate
+
+    @property
+    def begun(self) -> bool:
+        """Whether all that the session began with can be heard."""
+        return self.state.position > 0 or all(layer.heard_from is not None for layer in self.state.layers.values())
+
+    def ready(self) -> int:
+        """Samples that can be read before a layer would need a bed; 0 before the session has begun."""
+        if not self.begun:
+            return 0
+        heard = [layer for layer in self.state.layers.values() if layer.heard_from is not None]
+        return min((layer.ready(self.state.position, self.state.rate) for layer in heard), default=0)
+
+    def read(self, count: int) -> Chunk:
+        """The next `count` samples. Layers that are late are heard as beds; nothing makes this wait."""
+        self._due()
+        start, blocks = self.state.position, {}
+        for number, layer in self.state.layers.items():
+            if layer.heard_from is None:
+                continue
+            bedded = layer.bed is not None
+            blocks[number], ended = layer.hear(start, count, self.state.rate)
+            if layer.bed is not None and not bedded:
+                self.state.tell(m.BedBegan(position=start, layer=number))
+            if ended is not None:
+                self.state.tell(m.BedEnded(position=start, layer=number, samples=ended))
+        self.state.mix, mixed = mixing.mix(self.state.mix, blocks, count)
+        self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
+        self.state.position += count
+        self._end_layers()
+        chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
+        self.state.sequence += 1
+        return chunk
+
+    def events(self) -> list[m.Event]:
+        """What happened since the last call."""
+        told, self.state.events = list(self.state.events), deque(maxlen=LARGEST_EVENTS)
+        return told
+
+    # What is made --------------------------------------------------------------------------------------------------
+
+    def lead(self, number: int) -> float:
+        """Seconds of sound that a layer has ahead; minus infinity while it has none, or is to be cut."""
+        layer = self.state.layers[number]
+        if layer.heard_from is None or layer.aim is not Aim.NEXT:
+            return -math.inf
+        return (layer.sound.end - self.state.position) / self.state.rate
+
+    def wanting(self, lead: float) -> list[int]:
+        """Layers that want a view: those that have less than `lead` seconds ahead and no view in the making."""
+        return [
+            number for number, layer in self.state.layers.items() if layer.work is None and self.lead(number) < lead
+        ]
+
+    def start(self, number: int, steps: int | None = None, expected: float = 0.0) -> Work:
+        """Begin a layer's next view; with `steps` where it is short of time. expected: seconds that it will take."""
+        layer, facts = self.state.layers[number], self.state.model.facts
+        wanted = facts.default_steps if self.state.steps is None else self.state.steps
+        made_with = wanted if steps is None else min(steps, wanted)
+        base = layer.base(self.state.position, expected, self.state.model, self.state.decoder, self.state.leveller)
+        frame = base.views.frame(layer.plan)
+        state = self.state
+        if made_with < wanted:
+            view, asked = base.views.index, wanted
+            state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=asked))
+        heard = _heaviest(layer.timeline.weights(frame + layer.hop / 2))
+        plan = replace(
+            layer.plan,
+            table=state.model.solver(made_with),
+            reference_ratio=max(FIRM_RATIO, state.reference_ratio) if layer.firm else state.reference_ratio,
+            seed=max(heard, key=lambda part: part[1])[0].seed,
+        )
+        guidance = facts.default_guidance if state.guidance is None else state.guidance
+        parts = [(turn.told, weight) for turn, weight in heard]
+        state.works += 1
+        work = Work(
+            number,
+            state.works,
+            layer.aim,
+            View(state.model, plan, base.views, parts, guidance),
+            base,
+            made_with,
+            state.position,
+            state.decoder,
+            state.leveller,
+            state.model,
+        )
+        layer.work, layer.aim = work, Aim.NEXT
+        self.state.note("start", layer=number, steps=steps, expected=expected)
+        return work
+
+    def complete(self, finished: Finished, seconds: float = 0.0) -> None:
+        """Take a finished view; one that is not wanted any more is dropped. seconds: the time that it took."""
+        work = finished.work
+        layer = self.state.layers.get(work.layer)
+        if layer is None or layer.work is not work:
+            return
+        self.state.note("complete", layer=work.layer)
+        first = layer.heard_from is None
+        layer.taken(finished, self.state.position, self.state.rate)
+        if first and self.state.position > 0:
+            ramp = max(layer.ramp, round(FADE_SECONDS * self.state.rate))
+            self.state.mix = mixing.fade_in(self.state.mix, work.layer, ramp)
+        alarm = layer.watched(finished, self.state.rate)
+        if alarm is not None:
+            layer.firm, layer.guard = True, Guard()
+            self.state.tell(
+                m.Reanchored(
+                    position=self.state.position,
+                    layer=work.layer,
+                    measure=alarm.measure,
+                    value=round(alarm.value, 3),
+                    low=round(alarm.low, 3),
+                    high=round(alarm.high, 3),
+                )
+            )
+        sound = layer.sound
+        per_frame = self.state.model.facts.samples_per_frame
+        oldest = layer.frame_at(self.state.position - round(BACK_SECONDS * self.state.rate), per_frame)
+        layer.sound = sound.forgotten(self.state.position - round(HEARD_SECONDS * self.state.rate), oldest)
+        layer.timeline = layer.timeline.pruned(oldest)
+        self.state.tell(
+            m.ViewMade(
+                position=self.state.position,
+                layer=work.layer,
+                view=work.base.views.index,
+                start=sound.origin + work.base.views.frame(layer.plan) * per_frame,
+                ready=sound.end,
+                steps=work.steps,
+                made_in=round(seconds, 4),
+            )
+        )
+
+    # What is asked for ---------------------------------------------------------------------------------------------
+
+    def receive(self, command: m.Command) -> int:
+        """Carry a command out, now or at its time; returns its number.
+
+        Raises UsageError or one of its kinds, naming the field, where it cannot be; then nothing has changed.
+        """
+        number, command = self.state.commands + 1, steering.resolved(command)
+        if command.at is not None and command.at > self.state.position:
+            if len(self.state.waiting) >= LARGEST_QUEUE:
+                raise UsageError(f"{LARGEST_QUEUE} commands are waiting for their time; no more can")
+            self.state.note("command", number=number, command=command)
+            self.state.waiting.append(Waiting(command.at, number, command))
+            self.state.waiting.sort(key=lambda waiting: (waiting.at, waiting.number))
+        else:
+            events = steering.carry_out(self.state, command, number)
+            self.state.note("command", number=number, command=command)
+            for event in events:
+                self.state.tell(event)
+        self.state.commands = number
+        return number
+
+    def _due(self) -> None:
+        """Carry out what has its time in this block."""
+        while self.state.waiting and self.state.waiting[0].at <= self.state.position:
+            waiting = self.state.waiting.pop(0)
+            try:
+                for event in steering.carry_out(self.state, waiting.command, waiting.number):
+                    self.state.tell(event)
+            except UsageError as error:
+                self.state.tell(m.Refused(position=self.state.position, command=waiting.number, reason=str(error)))
+
+    def _end_layers(self) -> None:
+        state = self.state
+        over = [n for n, layer in state.layers.items() if layer.ends_at is not None and layer.ends_at <= state.position]
+        for number in over:
+            del state.layers[number], state.strips[number]
+            state.mix = mixing.remove(state.mix, number)
+            state.tell(m.LayerEnded(position=state.position, layer=number))
+
+    # What it tells of itself ---------------------------------------------------------------------------------------
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Journal lines since the last call."""
+        lines, self.state.log = self.state.log, []
+        return lines
+
+    def captures(self) -> list[Capture]:
+        """Loops that were asked for since the last call; what each is to be made from, as it is now."""
+        state, asked = self.state, self.state.captures
+        state.captures = []
+        return [steering.capture_of(state, waiting) for waiting in asked]
+
+    def provenance(self) -> dict[str, Any]:
+        """What makes the sound at the present position: model, prompts and their weights, seeds, settings."""
+        state = self.state
+        per_frame = state.model.facts.samples_per_frame
+        return {
+            "model": f"{state.model.facts.name} {state.model.facts.version}",
+            "steps": state.steps or state.model.facts.default_steps,
+            "guidance": state.model.facts.default_guidance if state.guidance is None else state.guidance,
+            "layers": [
+                {
+                    "layer": number,
+                    "prompts": [
+                        {"prompts": format_prompts(turn.prompts), "seed": turn.seed, "weight": round(weight, 2)}
+                        for turn, weight in layer.timeline.weights(layer.frame_at(state.position, per_frame))
+                    ],
+                    "bed": layer.bed is not None,
+                }
+                for number, layer in sorted(state.layers.items())
+            ],
+        }
+
+    def scene(self) -> LiveScene:
+        """The present scene. Raises UsageError where every layer is about to end."""
+        return steering.scene_of(self.state)
+
+    def describe(self) -> dict[str, Any]:
+        """The session as a JSON object."""
+        state = self.state
+        return {
+            "position": state.position,
+            "rate": state.rate,
+            "channels": state.model.facts.channels,
+            "ready": self.ready(),
+            "frozen": state.frozen,
+            "steps": state.steps,
+            "guidance": state.guidance,
+            "reference_ratio": state.reference_ratio,
+            "model": state.model.facts.name,
+            "master": asdict(state.master),
+            "scenes": sorted(state.scenes),
+            "layers": [self._layer(layer) for _, layer in sorted(state.layers.items())],
+        }
+
+    def _layer(self, layer: Layer) -> dict[str, Any]:
+        state, last = self.state, layer.timeline.last
+        frame = layer.frame_at(state.position, state.model.facts.samples_per_frame)
+        return {
+            "layer": layer.number,
+            "prompts": format_prompts(last.prompts),
+            "negative": format_prompts(last.negative),
+            "seed": last.seed,
+            "heard": [
+                {"prompts": format_prompts(turn.prompts), "seed": turn.seed, "weight": round(weight, 4)}
+                for turn, weight in layer.timeline.weights(frame)
+            ],
+            "lead": round(max(0, layer.sound.end - state.position) / state.rate, 3)
+            if layer.heard_from is not None
+            else 0.0,
+            "bed": layer.bed is not None,
+            "ending": layer.ends_at is not None,
+            **asdict(state.strips[layer.number]),
+        }
+
+
+def _heaviest(heard: list[tuple[Turn, float]]) -> list[tuple[Turn, float]]:
+    """The few turns that weigh most, in their order; their weights sum to 1 again."""
+    if len(heard) <= LARGEST_MIXTURE:
+        return heard
+    least = sorted((weight for _, weight in heard), reverse=True)[LARGEST_MIXTURE - 1]
+    kept = [part for part in heard if part[1] >= least][-LARGEST_MIXTURE:]
+    total = sum(weight for _, weight in kept)
+    return [(turn, weight / total) for turn, weight in kept]

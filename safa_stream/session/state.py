@@ -1,0 +1,108 @@
+"""All that a live session is at a moment: its layers, its mix, its clock, and what is waiting."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from safa_stream.errors import UsageError
+from safa_stream.models.interface import Decoder, Model
+from safa_stream.session import messages as m
+from safa_stream.session import mixing, safety
+from safa_stream.session.layer import Layer
+from safa_stream.session.levels import Leveller, leveller
+from safa_stream.session.livescene import LiveScene, check_layer
+from safa_stream.session.mixing import Strip
+
+#: Commands that may wait for their time, events that may wait to be fetched, scenes that are kept.
+LARGEST_QUEUE, LARGEST_EVENTS, LARGEST_SCENES = 1000, 1000, 64
+#: What was played is kept for beds; states for going back and for loops so long.
+HEARD_SECONDS, BACK_SECONDS = 12.0, 120.0
+LONGEST_RAMP = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A command whose time has not come, or that a frozen scene holds back."""
+
+    at: int
+    number: int
+    command: m.Command
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """Mutable; its session is its only user. `position`: the next sample to be read."""
+
+    model: Model
+    decoder: Decoder
+    leveller: Leveller
+    limiter: safety.Limiter
+    limiting: safety.LimiterState
+    mix: mixing.MixState
+    scene: LiveScene
+    steps: int | None
+    guidance: float | None
+    reference_ratio: float
+    layers: dict[int, Layer] = field(default_factory=dict)
+    strips: dict[int, Strip] = field(default_factory=dict)
+    master: Strip = Strip()
+    position: int = 0
+    sequence: int = 0
+    commands: int = 0
+    works: int = 0
+    frozen: bool = False
+    waiting: list[Waiting] = field(default_factory=list)
+    held_back: list[Waiting] = field(default_factory=list)
+    captures: list[Waiting] = field(default_factory=list)
+    scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: deque[m.Event] = field(default_factory=lambda: deque(maxlen=LARGEST_EVENTS))
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: Model, scene: LiveScene) -> State:
+        """A state without layers; their strips stand in the mixer already."""
+        rate, channels = model.facts.sample_rate, model.facts.channels
+        limiter = safety.limiter(rate)
+        return cls(
+            model,
+            model.decoder(),
+            leveller(rate, scene.lufs),
+            limiter,
+            safety.begin(limiter, channels),
+            mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master),
+            scene,
+            scene.steps,
+            scene.guidance,
+            scene.reference_ratio,
+            master=scene.master,
+        )
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self.model.facts.sample_rate
+
+    def layer(self, number: int) -> Layer:
+        """A layer by its number. Raises UsageError where there is none."""
+        check_layer(number)
+        if number not in self.layers:
+            there = ", ".join(map(str, sorted(self.layers))) or "none"
+            raise UsageError(f"field 'layer': there is no layer {number}; there are {there}")
+        return self.layers[number]
+
+    def samples(self, seconds: float, name: str = "ramp") -> int:
+        """A length in samples. Raises UsageError where it is none."""
+        good = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_RAMP
+        if not good:
+            raise UsageError(f"field {name!r} must be from 0 to {LONGEST_RAMP:g} seconds, not {seconds!r}")
+        return round(seconds * self.rate)
+
+    def tell(self, event: m.Event) -> None:
+        """Keep an event until it is fetched; the oldest goes where too many wait."""
+        self.events.append(event)
+
+    def note(self, kind: str, **values: Any) -> None:
+        """Write a line of the journal."""
+        self.log.append({"type": kind, "position": self.position, **values})

@@ -1,0 +1,360 @@
+"""The one thread that owns the engine: it fills the denoiser's batches with the views of all sessions.
+
+    decide   start views where a layer has too little ahead; order all views by who runs dry first
+    compute  one solver step of as many as the most urgent one can wait for; decode what is done
+    account  real-time factor, step and decode times, batch sizes, steps that were saved
+
+`Live` is a session with its lock: the event loop reads sound and hands in commands, the engine's thread starts and
+completes views. What takes long (denoising, decoding) is done without any lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from safa_stream.errors import FailureError, SafaError
+from safa_stream.models.interface import Model
+from safa_stream.session.layer import Work
+from safa_stream.session.livescene import LiveScene
+from safa_stream.session.session import Session
+from safa_stream.stream import View, step_views
+
+log = logging.getLogger("safa_server.runner")
+
+#: Most rows of a denoiser batch.
+LARGEST_BATCH = 16
+#: A view is to be ready when this share of what its layer has ahead is still left.
+SPARE_SHARE = 0.4
+#: Solver steps that a view which is short of time is made with, as shares of what was asked for.
+FEWER = (1.0, 0.75, 0.5, 0.34)
+#: Share of the measured speed that sessions may use up; the rest is for what comes unforeseen.
+USABLE = 0.9
+#: The engine looks for work at least so often, seconds.
+IDLE_SECONDS = 0.05
+
+
+class AdmissionError(FailureError):
+    """No more sessions or layers can be kept fed. retry_after: seconds after which asking again makes sense."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+@dataclass(slots=True)
+class Times:
+    """The last values of a measure, for means and percentiles."""
+
+    values: deque[float] = field(default_factory=lambda: deque(maxlen=512))
+    count: int = 0
+    total: float = 0.0
+
+    def add(self, value: float) -> None:
+        """Take one more."""
+        self.values.append(value)
+        self.count += 1
+        self.total += value
+
+    def percentile(self, percent: float) -> float:
+        """Of the last values; 0 while there are none."""
+        ordered = sorted(self.values)
+        return ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))] if ordered else 0.0
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the engine did. Times in seconds; written by its thread, read by any."""
+
+    step: Times = field(default_factory=Times)
+    decode: Times = field(default_factory=Times)
+    view: Times = field(default_factory=Times)
+    rows: Times = field(default_factory=Times)
+    views: int = 0
+    views_with_fewer_steps: int = 0
+    beds: int = 0
+    refused: int = 0
+    failures: int = 0
+    row_seconds: float = 0.05
+    steps_per_view: float = 12.0
+    view_seconds: float = 1.0
+    real_time_factor: float = 1.0
+
+
+class Live:
+    """A session and its lock. `urgent`: its clock does not wait (pacing live)."""
+
+    def __init__(self, session: Session, lead_seconds: float, urgent: bool) -> None:
+        self.session, self.lead_seconds, self.urgent = session, lead_seconds, urgent
+        self.lock = threading.Lock()
+        self.closed = False
+        self.failure: str | None = None
+
+
+class Runner:
+    """Start it, give it sessions, stop it. Methods may be called from any thread."""
+
+    def __init__(self, model: Model, largest_layers: int | None = None) -> None:
+        self.model, self.largest_layers = model, largest_layers
+        self.stats = Stats(steps_per_view=float(model.facts.default_steps))
+        self._lives: list[Live] = []
+        self._works: list[tuple[Live, Work, float]] = []
+        self._changed = threading.Condition()
+        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._stopping = False
+        self.parallel = 2
+        self._thread = threading.Thread(target=self._run, name="safa-engine", daemon=True)
+        self.after_view: Callable[[Live], None] | None = None
+
+    def start(self) -> None:
+        """Measure this machine with one view, then begin to work."""
+        self._calibrate()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the step that it is at."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # Sessions ------------------------------------------------------------------------------------------------------
+
+    @property
+    def bound(self) -> float:
+        """How many layers in real time this machine's measured speed allows."""
+        return self.stats.real_time_factor
+
+    @property
+    def layers(self) -> int:
+        """Layers in real time that are kept fed now."""
+        with self._changed:
+            lives = list(self._lives)
+        return sum(len(live.session.state.layers) for live in lives if live.urgent)
+
+    def admit(self, layers: int) -> None:
+        """Raise AdmissionError where so many more layers could not be kept fed."""
+        room = int(self.bound * USABLE) if self.largest_layers is None else self.largest_layers
+        room = max(1, room)
+        busy = self.layers
+        if busy + layers > room:
+            self.stats.refused += 1
+            raise AdmissionError(
+                f"this machine keeps {room} layer(s) fed in real time and {busy} are playing; "
+                f"{layers} more would make all of them stutter",
+                retry_after=10.0,
+            )
+
+    def open(self, scene: LiveScene, lead_seconds: float, urgent: bool) -> Live:
+        """A new session. Raises AdmissionError, or UsageError for a scene that cannot be made."""
+        if urgent:
+            self.admit(len(scene.layers))
+        return self.adopt(Session.begin(self.model, scene), lead_seconds, urgent)
+
+    def adopt(self, session: Session, lead_seconds: float, urgent: bool) -> Live:
+        """Keep a session fed that exists already."""
+        live = Live(session, lead_seconds, urgent)
+        with self._changed:
+            self._lives.append(live)
+            self._changed.notify()
+        return live
+
+    def close(self, live: Live) -> None:
+        """Forget a session."""
+        live.closed = True
+        with self._changed:
+            if live in self._lives:
+                self._lives.remove(live)
+
+    def run(self, job: Callable[[], Any]) -> Future[Any]:
+        """Do something else on the engine's thread, between two steps. What it raises is in the future."""
+        future: Future[Any] = Future()
+        with self._changed:
+            self._jobs.append((job, future))
+            self._changed.notify()
+        return future
+
+    def wake(self) -> None:
+        """Look for work at once: a command has come."""
+        with self._changed:
+            self._changed.notify()
+
+    # The thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._stopping:
+                    return
+                lives, jobs = list(self._lives), list(self._jobs)
+                self._jobs.clear()
+            for job, future in jobs:
+                if future.set_running_or_notify_cancel():
+                    try:
+                        future.set_result(job())
+                    except Exception as error:  # it belongs to whoever waits for the result
+                        future.set_exception(error)
+            self._begin_views(lives)
+            chosen = self._choose()
+            if not chosen:
+                with self._changed:
+                    if not self._stopping:
+                        self._changed.wait(IDLE_SECONDS)
+                continue
+            try:
+                self._step(chosen)
+            except Exception as error:  # whatever a model raises must not end the other sessions
+                self._fail(chosen, error)
+
+    def _begin_views(self, lives: list[Live]) -> None:
+        """Start views, the most urgent first; no more than are worked on together, as a later start hears of more."""
+        wanting: list[tuple[tuple[bool, float], Live, int]] = []
+        for live in lives:
+            with live.lock:
+                if not live.closed and live.failure is None:
+                    for number in live.session.wanting(live.lead_seconds):
+                        wanting.append(((not live.urgent, live.session.lead(number)), live, number))
+        wanting.sort(key=lambda entry: entry[0])
+        for (_, lead), live, number in wanting:
+            if len(self._works) >= self.parallel and math.isfinite(lead):
+                break
+            with live.lock:
+                if live.closed or number not in live.session.wanting(live.lead_seconds):
+                    continue
+                try:
+                    steps = self._steps_for(live, number)
+                    work = live.session.start(number, steps, self.stats.view_seconds)
+                except SafaError as error:
+                    live.failure = str(error)
+                    continue
+            self.stats.views_with_fewer_steps += steps is not None
+            self._works.append((live, work, time.perf_counter()))
+
+    def _steps_for(self, live: Live, number: int) -> int | None:
+        """Fewer steps than asked for where a full view would come too late, else None."""
+        lead = live.session.lead(number)
+        if not live.urgent or not math.isfinite(lead):
+            return None
+        wanted = live.session.state.steps or self.model.facts.default_steps
+        waiting = sum(other.urgent for other, _, _ in self._works) + 1
+        for share in FEWER:
+            steps = max(2, round(share * wanted))
+            if steps * self.stats.row_seconds * waiting + self.stats.decode.percentile(90) < lead:
+                break
+        return steps if steps < wanted else None
+
+    def _choose(self) -> list[tuple[Live, Work, float]]:
+        """The most urgent view, and others that may share its batch without making it late."""
+        current = []
+        for live, work, began in self._works:
+            with live.lock:
+                layer = live.session.state.layers.get(work.layer)
+                if live.closed or layer is None or layer.work is not work:
+                    continue
+                lead = (layer.sound.end - live.session.position) / live.session.rate
+                first = layer.heard_from is None or work.aim.value != "next"
+                key = (not live.urgent, not first, lead if not first else 0.0)
+            current.append((key, lead, first, (live, work, began)))
+        self._works = [item for *_, item in current]
+        if not current:
+            return []
+        current.sort(key=lambda entry: entry[0])
+        _, lead, first, head = current[0]
+        left = head[1].steps - head[1].view.index
+        patience = 0.0 if first else max(0.0, lead * (1 - SPARE_SHARE))
+        chosen, rows = [head], head[1].view.rows
+        for *_, item in current[1:]:
+            more = rows + item[1].view.rows
+            alike = item[1].view.plan.layout.view == head[1].view.plan.layout.view
+            if not alike or more > LARGEST_BATCH or left * more * self.stats.row_seconds > patience:
+                continue
+            chosen.append(item)
+            rows = more
+        return chosen
+
+    def _step(self, chosen: list[tuple[Live, Work, float]]) -> None:
+        began = time.perf_counter()
+        views = [work.view for _, work, _ in chosen]
+        rows = sum(view.rows for view in views)
+        step_views(self.model, views)
+        spent = time.perf_counter() - began
+        stats = self.stats
+        stats.step.add(spent)
+        stats.rows.add(rows)
+        stats.row_seconds += 0.05 * (spent / rows - stats.row_seconds)
+        for live, work, since in chosen:
+            if work.view.done:
+                self._finish(live, work, since)
+
+    def _finish(self, live: Live, work: Work, since: float) -> None:
+        began = time.perf_counter()
+        finished = work.finish()
+        now = time.perf_counter()
+        self.stats.decode.add(now - began)
+        self._works = [item for item in self._works if item[1] is not work]
+        with live.lock:
+            if not live.closed:
+                live.session.complete(finished, now - since)
+        stats = self.stats
+        stats.views += 1
+        stats.view.add(now - since)
+        stats.view_seconds += 0.2 * (now - since - stats.view_seconds)
+        facts = self.model.facts
+        added = work.view.plan.layout.hop / facts.frames_per_second
+        rows_seconds = work.steps * stats.row_seconds + stats.decode.percentile(50)
+        stats.real_time_factor += 0.1 * (added / rows_seconds - stats.real_time_factor)
+        if self.after_view is not None:
+            self.after_view(live)
+
+    def _calibrate(self) -> None:
+        scene = LiveScene.from_value(", ".join(self.model.facts.sounds[:1]) or "sound")
+        session = Session.begin(self.model, scene)
+        for number in (0, 1):
+            work = session.start(0)
+            began = time.perf_counter()
+            rows = 0
+            while not work.view.done:
+                rows += work.view.rows
+                step_views(self.model, [work.view])
+            stepped = time.perf_counter() - began
+            finished = work.finish()
+            spent = time.perf_counter() - began
+            session.complete(finished)
+            # The first view pays for what is loaded when it is first used.
+            if number:
+                self.stats.row_seconds = stepped / rows
+                self.stats.decode.add(spent - stepped)
+                self.stats.view_seconds = spent
+                hop = work.view.plan.layout.hop / self.model.facts.frames_per_second
+                self.stats.real_time_factor = hop / spent
+        self.parallel = self._worth_of_batches()
+
+    def _worth_of_batches(self) -> int:
+        """How many views to work on together: many where a batch of four is cheaper than four alone, else two."""
+        scene = LiveScene.from_value(", ".join(self.model.facts.sounds[:1]) or "sound")
+
+        def views(count: int) -> list[View]:
+            return [Session.begin(self.model, scene).start(0).view for _ in range(count)]
+
+        def seconds(chosen: list[View]) -> float:
+            step_views(self.model, chosen)
+            began = time.perf_counter()
+            step_views(self.model, chosen)
+            return time.perf_counter() - began
+
+        return LARGEST_BATCH // 2 if 4 * seconds(views(1)) > 1.5 * seconds(views(4)) else 2
+
+    def _fail(self, chosen: list[tuple[Live, Work, float]], error: Exception) -> None:
+        self.stats.failures += 1
+        log.error("a batch of %d views failed: %s: %s", len(chosen), type(error).__name__, error)
+        for live, work, _ in chosen:
+            self._works = [item for item in self._works if item[1] is not work]
+            live.failure = f"{type(error).__name__}: {error}"

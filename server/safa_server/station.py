@@ -1,0 +1,353 @@
+"""A session on the air: its clock, its blocks of sound, its events, and who listens. All on one event loop.
+
+live    the wall clock drives: blocks of 20 ms leave as their time comes, a short burst ahead at first
+pull    listeners' credits drive: a block leaves when it is granted and ready; generation waits for them
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from safa_server.runner import Live, Runner
+from safa_stream.errors import SafaError, UsageError
+from safa_stream.session.journal import Journal
+from safa_stream.session.livescene import LiveScene
+from safa_stream.session.loops import Capture, make_loop
+from safa_stream.session.messages import AddLayer, Command, Event, LoopReady, RecallScene
+from safa_stream.types import FloatArray
+
+#: Samples of a block that leaves a session: 20 ms at 48 kHz.
+BLOCK = 960
+#: A live session's first blocks leave at once, for the players' jitter buffers.
+BURST_SECONDS = 0.2
+#: Sound that is kept ready ahead, seconds; more makes changes without `now` later, less makes late views likelier.
+LEAST_LEAD, DEFAULT_LEAD, LARGEST_LEAD = 2.0, 8.0, 60.0
+#: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
+LONGEST_CATCH_UP = 5.0
+LARGEST_PROVENANCE, LARGEST_LOOPS = 256, 8
+LARGEST_CREDIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """What a client wants. scene: a prompt line or a scene's JSON object; lead_seconds: sound kept ready ahead."""
+
+    scene: Any
+    pacing: str = "live"
+    lead_seconds: float | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pacing not in ("live", "pull"):
+            raise UsageError(f"field 'pacing' must be 'live' or 'pull', not {self.pacing!r}")
+        lead = self.lead_seconds
+        if lead is not None and (
+            isinstance(lead, bool) or not isinstance(lead, int | float) or not LEAST_LEAD <= lead <= LARGEST_LEAD
+        ):
+            raise UsageError(f"field 'lead' must be from {LEAST_LEAD:g} to {LARGEST_LEAD:g} seconds, not {lead!r}")
+        if self.name is not None and (not isinstance(self.name, str) or not 0 < len(self.name) <= 64):
+            raise UsageError("field 'name' must have 1 to 64 characters")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it."""
+
+    samples: FloatArray
+    start: int
+    sequence: int
+    clock_ns: int
+    provenance: int
+
+
+class Station:
+    """One session. Everything here is called on the event loop; nothing blocks for longer than a block's mixing."""
+
+    def __init__(self, runner: Runner, live: Live, request: OpenRequest, session_id: str, token: str) -> None:
+        self._runner, self._live = runner, live
+        self.id, self.token, self.name = session_id, token, request.name
+        self.pacing = request.pacing
+        self.rate = live.session.rate
+        self.channels = live.session.state.model.facts.channels
+        self.playing, self.closed = True, False
+        self.blocks = self.underruns = 0
+        self.opened_at = time.monotonic()
+        self.first_block_at: float | None = None
+        self._credit = 0
+        self._block_callbacks: list[Callable[[Block], None]] = []
+        self._event_callbacks: list[Callable[[Event], None]] = []
+        self._provenances: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._loops: OrderedDict[str, FloatArray] = OrderedDict()
+        self._granted = asyncio.Event()
+        self._origin: float | None = None
+        self._described = ""
+        self.journal: Journal | None = None
+        self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
+
+    @property
+    def position(self) -> int:
+        """The next sample to leave."""
+        return self._live.session.position
+
+    @property
+    def sequence(self) -> int:
+        """The number of the next block."""
+        return self._live.session.state.sequence
+
+    @property
+    def failure(self) -> str | None:
+        """Why the session cannot go on, None while it does."""
+        return self._live.failure
+
+    @property
+    def lead(self) -> float:
+        """Seconds of sound that are ready ahead."""
+        with self._live.lock:
+            return self._live.session.ready() / self.rate
+
+    # Steering ------------------------------------------------------------------------------------------------------
+
+    def submit(self, command: Command) -> int:
+        """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it."""
+        if self.closed:
+            raise UsageError("the session is closed")
+        if self.pacing == "live":
+            self._runner.admit(self._more_layers(command))
+        with self._live.lock:
+            number = self._live.session.receive(command)
+        self._runner.wake()
+        self._pump()
+        return number
+
+    def state(self) -> dict[str, Any]:
+        """The session as a JSON object."""
+        with self._live.lock:
+            described = self._live.session.describe()
+        return {"session": self.id, "name": self.name, "pacing": self.pacing, "playing": self.playing, **described}
+
+    def provenance(self, number: int) -> dict[str, Any]:
+        """What made the blocks that carry a number. Raises UsageError where it is forgotten or never was."""
+        if number not in self._provenances:
+            raise UsageError(f"provenance {number} is not known (any more)")
+        return self._provenances[number]
+
+    def play(self) -> None:
+        """Let the clock run."""
+        if not self.playing:
+            self.playing, self._origin = True, None
+            self._granted.set()
+
+    def pause(self) -> None:
+        """Stop the clock; generation goes on up to the lead and waits there."""
+        self.playing = False
+
+    def grant(self, samples: int) -> None:
+        """Allow so many more samples to leave (pull pacing). Raises UsageError for what is no such number."""
+        most = round(LARGEST_CREDIT_SECONDS * self.rate)
+        if isinstance(samples, bool) or not isinstance(samples, int) or not 0 < samples <= most:
+            raise UsageError(f"field 'samples' must be a whole number from 1 to {most}, not {samples!r}")
+        if self.pacing != "pull":
+            raise UsageError("only sessions with pacing 'pull' take grants")
+        self._credit = min(most, self._credit + samples)
+        self._granted.set()
+
+    # Listening -----------------------------------------------------------------------------------------------------
+
+    def on_block(self, callback: Callable[[Block], None]) -> Callable[[], None]:
+        """Call back with every block; returns what ends that. The callback must not block."""
+        return _subscribed(self._block_callbacks, callback)
+
+    def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call back with every event; returns what ends that."""
+        return _subscribed(self._event_callbacks, callback)
+
+    def loop(self, loop_id: str) -> FloatArray:
+        """A captured loop [channels, N]. Raises UsageError where there is none of that name."""
+        if loop_id not in self._loops:
+            raise UsageError(f"there is no loop {loop_id!r}")
+        return self._loops[loop_id]
+
+    def close(self) -> None:
+        """End the session."""
+        if self.closed:
+            return
+        self.closed = True
+        self._runner.close(self._live)
+        for task in self._tasks:
+            task.cancel()
+        if self.journal is not None:
+            self.journal.close()
+        self._block_callbacks.clear()
+        self._event_callbacks.clear()
+
+    # The clock -----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        # A session is heard once all of its first layers can be.
+        while not self._begun():
+            await asyncio.sleep(0.005)
+            self._pump()
+        while True:
+            if self.pacing == "live":
+                await self._live_step()
+            else:
+                await self._pull_step()
+            self._pump()
+
+    def _begun(self) -> bool:
+        with self._live.lock:
+            return self._live.session.begun
+
+    async def _live_step(self) -> None:
+        if not self.playing:
+            await self._called()
+            return
+        now = asyncio.get_running_loop().time()
+        if self._origin is None:
+            self._origin = now - self.position / self.rate - BURST_SECONDS
+        due = (now - self._origin) * self.rate
+        if due - self.position > LONGEST_CATCH_UP * self.rate:
+            self._origin = now - self.position / self.rate
+            due = float(self.position)
+        while self.position + BLOCK <= due:
+            self._leave()
+        late = (self.position + BLOCK) / self.rate + self._origin - now
+        await asyncio.sleep(max(0.001, late))
+
+    async def _pull_step(self) -> None:
+        if not self.playing or self._credit < BLOCK:
+            await self._called()
+        elif self.lead * self.rate >= BLOCK:
+            self._leave()
+            self._credit -= BLOCK
+            # Other sessions' turn: a client may have granted a minute at once.
+            await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(0.005)
+
+    async def _called(self) -> None:
+        """Wait for `play` or `grant`, not long: events have to be told meanwhile."""
+        self._granted.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._granted.wait(), 0.1)
+
+    def _leave(self) -> None:
+        """Let one block go to all who listen."""
+        with self._live.lock:
+            chunk = self._live.session.read(BLOCK)
+            provenance = self._provenance()
+        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance)
+        self.blocks += 1
+        if self.first_block_at is None:
+            self.first_block_at = time.monotonic()
+        for callback in list(self._block_callbacks):
+            callback(block)
+
+    def _provenance(self) -> int:
+        """The number of what makes the present block; a new one when that has changed."""
+        made = self._live.session.provenance()
+        key = repr(made)
+        if key != self._described:
+            self._described = key
+            number = next(reversed(self._provenances), 0) + 1
+            self._provenances[number] = made
+            while len(self._provenances) > LARGEST_PROVENANCE:
+                self._provenances.popitem(last=False)
+        return next(reversed(self._provenances))
+
+    def _pump(self) -> None:
+        """Tell events, write the journal, make loops."""
+        with self._live.lock:
+            events, lines = self._live.session.events(), self._live.session.journal()
+            captures = self._live.session.captures()
+        if self.journal is not None and lines:
+            self.journal.write(lines)
+        for capture in captures:
+            self._tasks = [task for task in self._tasks if not task.done()]
+            self._tasks.append(asyncio.create_task(self._make_loop(capture)))
+        for event in events:
+            self._tell(event)
+
+    async def _make_loop(self, capture: Capture) -> None:
+        samples = await asyncio.wrap_future(self._runner.run(lambda: make_loop(capture)))
+        loop_id = secrets.token_urlsafe(8)
+        self._loops[loop_id] = samples
+        while len(self._loops) > LARGEST_LOOPS:
+            self._loops.popitem(last=False)
+        seconds = samples.shape[1] / self.rate
+        self._tell(LoopReady(position=self.position, command=capture.command, loop=loop_id, seconds=seconds))
+
+    def _tell(self, event: Event) -> None:
+        if event.name == "bed.began":
+            self.underruns += 1
+        for callback in list(self._event_callbacks):
+            callback(event)
+
+    def _more_layers(self, command: Command) -> int:
+        if isinstance(command, AddLayer):
+            return 1
+        if isinstance(command, RecallScene) and not isinstance(command.scene, str):
+            try:
+                wanted = LiveScene.from_value(command.scene)
+            except SafaError:
+                return 0
+            return max(0, len(wanted.layers) - len(self._live.session.state.layers))
+        return 0
+
+
+class Stations:
+    """All sessions of a server."""
+
+    def __init__(self, runner: Runner, largest: int = 64) -> None:
+        self.runner, self.largest = runner, largest
+        self._stations: dict[str, Station] = {}
+        self.draining = False
+
+    async def open(self, request: OpenRequest) -> Station:
+        """A new session. Raises AdmissionError where it could not be kept fed, UsageError for a bad scene."""
+        from safa_server.runner import AdmissionError
+
+        if self.draining:
+            raise AdmissionError("the server is shutting down", retry_after=30.0)
+        if len(self.all()) >= self.largest:
+            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
+        scene = LiveScene.from_value(request.scene)
+        live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing == "live")
+        return self._add(Station(self.runner, live, request, secrets.token_urlsafe(9), secrets.token_urlsafe(24)))
+
+    def _add(self, station: Station) -> Station:
+        self._stations[station.id] = station
+        return station
+
+    def find(self, session_id: str) -> Station | None:
+        """A session by its id."""
+        station = self._stations.get(session_id)
+        return None if station is None or station.closed else station
+
+    def all(self) -> list[Station]:
+        """Sessions that are on the air."""
+        self._stations = {key: station for key, station in self._stations.items() if not station.closed}
+        return list(self._stations.values())
+
+    async def drain(self) -> None:
+        """Take no new sessions and end those that there are."""
+        self.draining = True
+        for station in self.all():
+            station.close()
+
+
+def _subscribed(callbacks: list[Any], callback: Any) -> Callable[[], None]:
+    callbacks.append(callback)
+
+    def end() -> None:
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    return end
