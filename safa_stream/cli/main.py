@@ -17,13 +17,28 @@ from safa_stream import __version__
 from safa_stream.errors import SafaError
 
 #: In the order of the help text.
-COMMANDS = ("render", "sounds", "info", "train", "export", "eval", "bench", "study")
+COMMANDS = (
+    "render",
+    "play",
+    "serve",
+    "replay",
+    "sounds",
+    "devices",
+    "info",
+    "train",
+    "export",
+    "eval",
+    "bench",
+    "study",
+)
 
 DESCRIPTION = "Endless soundscapes from words, made on this machine."
 EPILOG = """\
 examples:
   safa-stream render "rain on a tent, distant thunder:0.4" --duration 60 --out tent.wav
   safa-stream render "crickets" --at 1:00 "frogs by a pond" --duration 2:00 --out night.flac
+  safa-stream play "campfire, wind:0.3"
+  safa-stream serve
   safa-stream sounds
   safa-stream info tent.wav
 

@@ -4,6 +4,8 @@
     {"type": "command", "position": 96000, "number": 3, "command": {"type": "mix", "layer": 0, "gain": -6.0}}
     {"type": "start", "position": ..., "layer": 0, "steps": null, "expected": 0.61}
     {"type": "complete", "position": ..., "layer": 0}
+    {"type": "at", "position": ...}         how far the session was heard, now and then
+    {"type": "restored", "position": ...}   the server began again here; views in the making were begun again
     {"type": "end", "position": ...}
 
 Starts and completions are there because the sound depends on when a view was begun and when it was ready.
@@ -22,7 +24,7 @@ from safa_stream.session.codec import command_from_json, command_to_json
 from safa_stream.session.messages import Command
 
 FORMAT = "safa-journal-1"
-KINDS = ("begin", "command", "start", "complete", "end")
+KINDS = ("begin", "command", "start", "complete", "at", "restored", "end")
 LONGEST_LINE = 1 << 20
 
 

@@ -69,7 +69,7 @@ class LevelState:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, AnyNumpy], prefix: str) -> LevelState:
-        """What `to_tensors` wrote. Raises SnapshotError where something is missing."""
+        """What `to_tensors` wrote. Raises SnapshotError where something is missing or cannot be."""
         try:
             history, pending = (np.asarray(tensors[f"{prefix}{name}"], np.float32) for name in ("history", "pending"))
             gain, started, taken = np.asarray(tensors[f"{prefix}level"], np.float64).tolist()

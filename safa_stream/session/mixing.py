@@ -64,9 +64,7 @@ class Strip:
             if not isinstance(getattr(self, name), bool):
                 raise SceneError(f"mix field {name!r} must be true or false, not {getattr(self, name)!r}")
         if self.duck_by is not None and not _is_layer(self.duck_by):
-            raise SceneError(
-                f"mix field 'duck_by' must be a layer from 0 to {LARGEST_LAYERS - 1}, not {self.duck_by!r}"
-            )
+            raise SceneError(f"mix field 'duck_by' must be a layer, 0 to {LARGEST_LAYERS - 1}, not {self.duck_by!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,9 +341,8 @@ def _faded(state: MixState, layer: int, goal: float, samples: int) -> MixState:
 
 
 def _channel(strip: Strip, heard: bool) -> Channel:
-    return Channel(
-        strip, **{name: Ramp(goal, goal) for name, goal in _goals(strip, heard).items()}, fade=Ramp(1.0, 1.0)
-    )
+    ramps = {name: Ramp(goal, goal) for name, goal in _goals(strip, heard).items()}
+    return Channel(strip, fade=Ramp(1.0, 1.0), **ramps)
 
 
 def _goals(strip: Strip, heard: bool) -> dict[str, float]:

@@ -21,43 +21,62 @@ def replay(model: Model, entries: Iterable[Entry], steps: int | None = None) -> 
 
     Raises SnapshotError where the journal is of another model or does not fit itself.
     """
-    session: Session | None = None
-    works: dict[int, Work] = {}
-    block = 960
+    again: Again | None = None
     for entry in entries:
-        if session is None:
-            session, block = _begun(model, entry, steps)
+        if again is None:
+            again = Again.begun(model, entry, steps)
             continue
-        while session.position < entry.position:
-            yield session.read(min(block, entry.position - session.position))
+        yield from again.until(entry.position)
+        again.carry_out(entry)
+
+
+class Again:
+    """A session to which a journal's entries happen again. steps: as in `replay`."""
+
+    def __init__(self, session: Session, block: int, steps: int | None = None) -> None:
+        self.session, self.block, self.steps = session, block, steps
+        self._works: dict[int, Work] = {}
+
+    @classmethod
+    def begun(cls, model: Model, entry: Entry, steps: int | None = None) -> Again:
+        """From a journal's first entry. Raises SnapshotError where the model is another."""
+        values, facts = entry.values, model.facts
+        if (values.get("model"), values.get("version")) != (facts.name, facts.version):
+            said = f"{values.get('model')} {values.get('version')}"
+            raise SnapshotError(f"the journal is of model {said}, this is {facts.name} {facts.version}")
+        scene = LiveScene.from_value(values.get("scene"))
+        scene = scene if steps is None else replace(scene, steps=steps)
+        return cls(Session.begin(model, scene), int(values.get("block", 960)), steps)
+
+    def until(self, position: int) -> Iterator[Chunk]:
+        """What is read up to a position."""
+        while self.session.position < position:
+            yield self.session.read(min(self.block, position - self.session.position))
+
+    def carry_out(self, entry: Entry) -> None:
+        """Let an entry happen at the position where the session stands. Raises SnapshotError where it cannot."""
         try:
-            _repeat(session, works, entry, steps)
+            self._carry_out(entry)
         except (UsageError, KeyError) as error:
             raise SnapshotError(f"the journal does not fit itself at sample {entry.position}: {error}") from error
 
-
-def _begun(model: Model, entry: Entry, steps: int | None) -> tuple[Session, int]:
-    values, facts = entry.values, model.facts
-    if (values.get("model"), values.get("version")) != (facts.name, facts.version):
-        said = f"{values.get('model')} {values.get('version')}"
-        raise SnapshotError(f"the journal is of model {said}, this is {facts.name} {facts.version}")
-    scene = LiveScene.from_value(values.get("scene"))
-    scene = scene if steps is None else replace(scene, steps=steps)
-    return Session.begin(model, scene), int(values.get("block", 960))
-
-
-def _repeat(session: Session, works: dict[int, Work], entry: Entry, steps: int | None) -> None:
-    values = entry.values
-    if entry.kind == "command":
-        command = values["command"]
-        if steps is not None and isinstance(command, Configure):
-            command = replace(command, steps=None)
-        session.receive(command)
-    elif entry.kind == "start":
-        layer = values["layer"]
-        works[layer] = session.start(layer, values["steps"] if steps is None else None, values["expected"])
-    elif entry.kind == "complete":
-        work = works.pop(values["layer"])
-        while not work.view.done:
-            step_views(session.state.model, [work.view])
-        session.complete(work.finish())
+    def _carry_out(self, entry: Entry) -> None:
+        session, values = self.session, entry.values
+        if entry.kind == "command":
+            command = values["command"]
+            if self.steps is not None and isinstance(command, Configure):
+                command = replace(command, steps=None)
+            session.receive(command)
+        elif entry.kind == "start":
+            layer, steps = values["layer"], values["steps"] if self.steps is None else None
+            self._works[layer] = session.start(layer, steps, values["expected"])
+        elif entry.kind == "complete":
+            layer = values["layer"]
+            # After a restore, the view whose start came before the snapshot is begun again.
+            work = self._works.pop(layer) if layer in self._works else session.start(layer)
+            while not work.view.done:
+                step_views(session.state.model, [work.view])
+            session.complete(work.finish())
+        elif entry.kind == "restored":
+            self._works.clear()
+            session.forget_works()

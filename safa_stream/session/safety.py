@@ -73,14 +73,15 @@ class LimiterState:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, AnyNumpy], prefix: str) -> LimiterState:
-        """What `to_tensors` wrote. Raises SnapshotError where something is missing."""
+        """What `to_tensors` wrote. Raises SnapshotError where something is missing or cannot be."""
+        names = ("samples", "position", "floors")
         try:
-            samples, position, floors = (
-                np.asarray(tensors[f"{prefix}{name}"]) for name in ("samples", "position", "floors")
-            )
+            samples, position, floors = (np.asarray(tensors[f"{prefix}{name}"]) for name in names)
+            return cls(np.array(samples, np.float32), int(position), np.array(floors, np.float64).reshape(_KEPT))
         except KeyError as error:
             raise SnapshotError(f"a saved limiter lacks its tensor {error.args[0]}") from None
-        return cls(np.asarray(samples, np.float32), int(position), np.asarray(floors, np.float64))
+        except (TypeError, ValueError):
+            raise SnapshotError("a saved limiter is damaged") from None
 
 
 def limiter(rate: int, ceiling_db: float = CEILING, delay: int = DELAY) -> Limiter:

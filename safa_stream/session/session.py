@@ -198,6 +198,12 @@ class Session:
             )
         )
 
+    def forget_works(self) -> None:
+        """Give up all views in the making; they are wanted again."""
+        for layer in self.state.layers.values():
+            if layer.work is not None:
+                layer.aim, layer.work = layer.work.aim, None
+
     # What is asked for ---------------------------------------------------------------------------------------------
 
     def receive(self, command: m.Command) -> int:

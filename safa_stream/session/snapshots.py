@@ -35,7 +35,18 @@ from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
 
 FORMAT, KEY = "safa-session-snapshot-1", "safa_session"
-_PLAIN = ("position", "sequence", "commands", "works", "frozen", "steps", "guidance", "reference_ratio", "scenes")
+_PLAIN = (
+    "position",
+    "sequence",
+    "commands",
+    "works",
+    "lines",
+    "frozen",
+    "steps",
+    "guidance",
+    "reference_ratio",
+    "scenes",
+)
 
 
 def snapshot(session: Session) -> bytes:

@@ -59,6 +59,7 @@ class State:
     scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
     events: deque[m.Event] = field(default_factory=lambda: deque(maxlen=LARGEST_EVENTS))
     log: list[dict[str, Any]] = field(default_factory=list)
+    lines: int = 0
 
     @classmethod
     def of(cls, model: Model, scene: LiveScene) -> State:
@@ -106,3 +107,4 @@ class State:
     def note(self, kind: str, **values: Any) -> None:
         """Write a line of the journal."""
         self.log.append({"type": kind, "position": self.position, **values})
+        self.lines += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -15,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from safa_server.runner import Live, Runner
-from safa_stream.errors import SafaError, UsageError
+from safa_server.runner import AdmissionError, Live, Runner
+from safa_server.storage import Storage
+from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture, make_loop
@@ -33,6 +35,10 @@ LEAST_LEAD, DEFAULT_LEAD, LARGEST_LEAD = 2.0, 8.0, 60.0
 LONGEST_CATCH_UP = 5.0
 LARGEST_PROVENANCE, LARGEST_LOOPS = 256, 8
 LARGEST_CREDIT_SECONDS = 60.0
+#: A journal says so often how far the session was heard.
+AT_SECONDS = 0.5
+
+log = logging.getLogger("safa_server.station")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,17 @@ class Block:
 class Station:
     """One session. Everything here is called on the event loop; nothing blocks for longer than a block's mixing."""
 
-    def __init__(self, runner: Runner, live: Live, request: OpenRequest, session_id: str, token: str) -> None:
-        self._runner, self._live = runner, live
+    def __init__(
+        self,
+        runner: Runner,
+        live: Live,
+        request: OpenRequest,
+        session_id: str,
+        token: str,
+        storage: Storage | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self._runner, self._live, self._storage = runner, live, storage
         self.id, self.token, self.name = session_id, token, request.name
         self.pacing = request.pacing
         self.rate = live.session.rate
@@ -87,8 +102,9 @@ class Station:
         self._loops: OrderedDict[str, FloatArray] = OrderedDict()
         self._granted = asyncio.Event()
         self._origin: float | None = None
-        self._described = ""
-        self.journal: Journal | None = None
+        self._described, self._made_by = "", 0
+        self._written_at = 0
+        self.journal = journal
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
 
     @property
@@ -174,14 +190,18 @@ class Station:
             raise UsageError(f"there is no loop {loop_id!r}")
         return self._loops[loop_id]
 
-    def close(self) -> None:
-        """End the session."""
+    def close(self, stays: bool = False) -> None:
+        """End the session. stays: only for now; what is kept of it on disk can be restored."""
         if self.closed:
             return
         self.closed = True
         self._runner.close(self._live)
+        if self._storage is not None:
+            (self._storage.leave if stays else self._storage.end)(self._live)
         for task in self._tasks:
             task.cancel()
+        if self.journal is not None and not stays:
+            self._write([{"type": "end", "position": self.position}])
         if self.journal is not None:
             self.journal.close()
         self._block_callbacks.clear()
@@ -256,24 +276,38 @@ class Station:
         key = repr(made)
         if key != self._described:
             self._described = key
-            number = next(reversed(self._provenances), 0) + 1
-            self._provenances[number] = made
+            self._made_by += 1
+            self._provenances[self._made_by] = made
             while len(self._provenances) > LARGEST_PROVENANCE:
                 self._provenances.popitem(last=False)
-        return next(reversed(self._provenances))
+        return self._made_by
 
     def _pump(self) -> None:
         """Tell events, write the journal, make loops."""
         with self._live.lock:
             events, lines = self._live.session.events(), self._live.session.journal()
             captures = self._live.session.captures()
-        if self.journal is not None and lines:
-            self.journal.write(lines)
+        self._write(lines)
         for capture in captures:
             self._tasks = [task for task in self._tasks if not task.done()]
             self._tasks.append(asyncio.create_task(self._make_loop(capture)))
         for event in events:
             self._tell(event)
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        if self.journal is None:
+            return
+        if self.position - self._written_at >= (AT_SECONDS * self.rate if not lines else 1):
+            self._written_at = self.position
+            lines = [*lines, {"type": "at", "position": self.position}]
+        if not lines:
+            return
+        try:
+            self.journal.write(lines)
+        except OutputError as error:
+            log.warning("session %s goes on without its journal: %s", self.id, error)
+            self.journal.close()
+            self.journal = None
 
     async def _make_loop(self, capture: Capture) -> None:
         samples = await asyncio.wrap_future(self._runner.run(lambda: make_loop(capture)))
@@ -305,22 +339,42 @@ class Station:
 class Stations:
     """All sessions of a server."""
 
-    def __init__(self, runner: Runner, largest: int = 64) -> None:
-        self.runner, self.largest = runner, largest
+    def __init__(self, runner: Runner, largest: int = 64, storage: Storage | None = None) -> None:
+        self.runner, self.largest, self.storage = runner, largest, storage
+        if storage is not None:
+            runner.after_view = storage.after_view
         self._stations: dict[str, Station] = {}
         self.draining = False
 
     async def open(self, request: OpenRequest) -> Station:
         """A new session. Raises AdmissionError where it could not be kept fed, UsageError for a bad scene."""
-        from safa_server.runner import AdmissionError
-
         if self.draining:
             raise AdmissionError("the server is shutting down", retry_after=30.0)
         if len(self.all()) >= self.largest:
             raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
         scene = LiveScene.from_value(request.scene)
         live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing == "live")
-        return self._add(Station(self.runner, live, request, secrets.token_urlsafe(9), secrets.token_urlsafe(24)))
+        session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
+        try:
+            if self.storage is not None:
+                journal = self.storage.begin(live, session_id, token, request.pacing, request.name)
+        except SafaError:
+            self.runner.close(live)
+            raise
+        return self._add(Station(self.runner, live, request, session_id, token, self.storage, journal))
+
+    def restore(self) -> list[Station]:
+        """The sessions that the storage holds, on the air again."""
+        found = []
+        for kept in [] if self.storage is None else self.storage.kept():
+            live = self.runner.adopt(kept.session, kept.lead_seconds, kept.pacing == "live")
+            assert self.storage is not None
+            self.storage.watch(live, kept)
+            request = OpenRequest("", kept.pacing, kept.lead_seconds, kept.name)
+            found.append(
+                self._add(Station(self.runner, live, request, kept.session_id, kept.token, self.storage, kept.journal))
+            )
+        return found
 
     def _add(self, station: Station) -> Station:
         self._stations[station.id] = station
@@ -337,10 +391,10 @@ class Stations:
         return list(self._stations.values())
 
     async def drain(self) -> None:
-        """Take no new sessions and end those that there are."""
+        """Take no new sessions and end those that there are; those on disk can be restored."""
         self.draining = True
         for station in self.all():
-            station.close()
+            station.close(stays=True)
 
 
 def _subscribed(callbacks: list[Any], callback: Any) -> Callable[[], None]:

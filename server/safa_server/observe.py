@@ -1,0 +1,79 @@
+"""From what the engine and the sessions count to the server's metrics, once a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from safa_server.metrics import Registry
+from safa_server.osc import OscServer
+from safa_server.runner import Runner, Times
+from safa_server.station import Station, Stations
+from safa_stream.session.messages import BedBegan, BedEnded, Event, Reanchored
+
+SECONDS = 1.0
+
+
+async def observe(registry: Registry, runner: Runner, stations: Stations, osc: OscServer | None) -> None:
+    """Run until cancelled."""
+    watcher = Watcher(registry, runner, stations, osc)
+    while True:
+        watcher.look()
+        await asyncio.sleep(SECONDS)
+
+
+class Watcher:
+    """Holds what was counted up to the last look."""
+
+    def __init__(self, registry: Registry, runner: Runner, stations: Stations, osc: OscServer | None) -> None:
+        self._registry, self._runner, self._stations, self._osc = registry, runner, stations, osc
+        self._seen: dict[str, float] = {}
+        self._watched: dict[str, Callable[[], None]] = {}
+
+    def look(self) -> None:
+        """Bring the metrics up to date."""
+        stats, registry = self._runner.stats, self._registry
+        registry.set("safa_real_time_factor", stats.real_time_factor)
+        self._count("safa_fewer_steps_total", stats.views_with_fewer_steps)
+        for name, times in (
+            ("safa_step_seconds", stats.step),
+            ("safa_decode_seconds", stats.decode),
+            ("safa_batch_rows", stats.rows),
+        ):
+            self._times(name, times)
+        if self._osc is not None:
+            self._count("safa_osc_messages_total", self._osc.counts.messages)
+            self._count("safa_osc_refused_total", self._osc.counts.errors)
+        self._sessions()
+
+    def _sessions(self) -> None:
+        open_now = {station.id: station for station in self._stations.all()}
+        self._registry.set("safa_sessions", len(open_now))
+        for gone in set(self._watched) - set(open_now):
+            self._watched.pop(gone)()
+            self._registry.forget("safa_lead_seconds", session=gone)
+        for session_id, station in open_now.items():
+            if session_id not in self._watched:
+                self._watched[session_id] = self._watch(station)
+            self._registry.set("safa_lead_seconds", station.lead, session=session_id)
+
+    def _watch(self, station: Station) -> Callable[[], None]:
+        def happened(event: Event) -> None:
+            if isinstance(event, BedBegan):
+                self._registry.add("safa_underruns_total")
+            elif isinstance(event, BedEnded):
+                self._registry.add("safa_bed_samples_total", event.samples)
+            elif isinstance(event, Reanchored):
+                self._registry.add("safa_reanchored_total")
+
+        return station.on_event(happened)
+
+    def _count(self, name: str, value: float) -> None:
+        self._registry.add(name, value - self._seen.get(name, 0))
+        self._seen[name] = value
+
+    def _times(self, name: str, times: Times) -> None:
+        fresh = min(times.count - int(self._seen.get(name, 0)), len(times.values))
+        self._seen[name] = times.count
+        for value in list(times.values)[len(times.values) - fresh :]:
+            self._registry.observe(name, value)

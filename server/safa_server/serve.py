@@ -1,0 +1,256 @@
+"""The whole server, put together from its settings and taken down again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.resources
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from safa_server import osc_documents
+from safa_server.discovery import announced, wanted
+from safa_server.http import Http, HttpRequest
+from safa_server.hub import Hub
+from safa_server.lyria import is_lyria, key_of
+from safa_server.lyria_socket import LyriaSettings, serve_lyria
+from safa_server.metrics import Registry
+from safa_server.observe import observe
+from safa_server.osc import OscServer, OscSettings
+from safa_server.oscquery import OscQuery, serve_oscquery
+from safa_server.runner import Runner
+from safa_server.schema import document
+from safa_server.security import Security, is_loopback, new_token, tls_context
+from safa_server.settings import Settings
+from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station, Stations
+from safa_server.storage import Storage
+from safa_server.websocket import Front, Route
+from safa_stream.errors import OutputError, SceneError
+from safa_stream.models import load
+
+log = logging.getLogger("safa_server")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server that is up can be reached; ports of what it does not serve are None."""
+
+    host: str
+    port: int
+    osc_port: int | None
+    osc_tcp_port: int | None
+    oscquery_port: int | None
+    token: str | None
+    tls: bool
+    session: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The page's address, with the token where one is needed (behind #, so it is not sent or logged)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        secret = f"#token={self.token}" if self.token else ""
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/{secret}"
+
+    def ready_file(self) -> dict[str, Any]:
+        """What the ready file holds."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "osc_port": self.osc_port,
+            "osc_tcp_port": self.osc_tcp_port,
+            "oscquery_port": self.oscquery_port,
+            "token": self.token,
+            "pid": os.getpid(),
+            "url": self.url,
+            "session": self.session,
+        }
+
+
+async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyncio.Event | None = None) -> None:
+    """Serve until `stop` is set, or SIGTERM or SIGINT comes; `ready` is told once connections are taken.
+
+    Raises SafaError for what the settings ask for and the world does not give.
+    """
+    settings = _with_token(settings)
+    stop = stop or _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        model = load(settings.model, settings.compute)
+        storage = None if settings.state is None else Storage(settings.state, model, BLOCK)
+        runner = Runner(model, settings.layers)
+        await asyncio.to_thread(runner.start)
+        stack.callback(runner.stop)
+        stations = Stations(runner, settings.sessions, storage)
+        if settings.restore:
+            for station in stations.restore():
+                log.info("session %s goes on at sample %d", station.id, station.position)
+        address, hub = await _open_ports(stack, settings, stations, runner)
+        main = await _main_session(settings, stations)
+        if main is not None:
+            address = replace(address, session=main.id)
+            await _play_on_device(stack, settings, main)
+        if settings.ready_file is not None:
+            stack.callback(settings.ready_file.unlink, missing_ok=True)
+            _write_ready(settings.ready_file, address)
+        ready(address)
+        await stop.wait()
+        log.info("shutting down")
+        await _drain(settings, stations, hub)
+
+
+async def _open_ports(
+    stack: AsyncExitStack, settings: Settings, stations: Stations, runner: Runner
+) -> tuple[Address, Hub]:
+    security = Security.of(settings.host, settings.token, settings.origins)
+    registry = Registry()
+    hub = Hub(stations, security, settings.limits, registry)
+    tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+    osc, query_port = None, None
+    if settings.osc_port != -1 and settings.osc_port is not None:
+        osc = OscServer(
+            stations,
+            lambda: next(iter(stations.all()), None),
+            OscSettings(settings.host, settings.osc_port, settings.osc_tcp_port, token=settings.token),
+        )
+        await osc.start()
+        stack.push_async_callback(osc.close)
+        if settings.oscquery_port is not None:
+            query = OscQuery(stations, lambda: next(iter(stations.all()), None), osc, settings.name)
+            query_port = await stack.enter_async_context(
+                serve_oscquery(query, settings.host, settings.oscquery_port, security)
+            )
+    http = Http(
+        stations,
+        security,
+        registry,
+        page_folder(),
+        ready=lambda: None,
+        protocol=document,
+        osc=None if osc is None else _osc_table,
+    )
+    lyria = Route(
+        is_lyria,
+        lambda connection: serve_lyria(connection, stations, LyriaSettings(authorised=security.permits)),
+        _lyria_key,
+    )
+    port = await stack.enter_async_context(Front(hub, http, [lyria]).listen(settings.host, settings.port, tls))
+    watching = asyncio.create_task(observe(registry, runner, stations, osc), name="metrics")
+    stack.callback(watching.cancel)
+    if osc is not None and osc.port is not None and wanted(settings.host, settings.announce):
+        await stack.enter_async_context(announced(settings.name, settings.host, osc.port, query_port))
+    address = Address(
+        settings.host,
+        port,
+        None if osc is None else osc.port,
+        None if osc is None else osc.tcp_port,
+        query_port,
+        settings.token,
+        tls is not None,
+    )
+    return address, hub
+
+
+async def _main_session(settings: Settings, stations: Stations) -> Station | None:
+    """The session that the server begins with and keeps: of its prompt or scene, or one that was restored."""
+    scene: Any = settings.prompt
+    if settings.scene is not None:
+        try:
+            scene = json.loads(settings.scene.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SceneError(f"cannot read the scene {settings.scene}: {error.strerror}") from None
+        except ValueError as error:
+            raise SceneError(f"the scene {settings.scene} is not JSON: {error}") from None
+    if scene is None:
+        return next(iter(stations.all()), None)
+    pacing: Literal["pull", "live"] = "live" if settings.device is None else "pull"
+    return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, "main"))
+
+
+async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station) -> None:
+    if settings.device is None:
+        return
+    from safa_server.device import DeviceOutput, DeviceRequest
+
+    name = None if settings.device == "default" else settings.device
+    output = DeviceOutput(main, DeviceRequest(name), lambda event: log.info("sound device: %s", event))
+    await output.start()
+    stack.push_async_callback(output.stop)
+
+
+async def _drain(settings: Settings, stations: Stations, hub: Hub) -> None:
+    """Take nothing new, tell the clients, give them time to leave, then end the sessions."""
+    stations.draining = True
+    hub.tell_all("the server is shutting down")
+    end = time.monotonic() + settings.drain_seconds
+    while time.monotonic() < end and any(hub.listeners(station) for station in stations.all()):
+        await asyncio.sleep(0.05)
+    await stations.drain()
+
+
+def page_folder() -> Path:
+    """Where the page's files are."""
+    return Path(str(importlib.resources.files("safa_server") / "web"))
+
+
+def set_up_logging(level: str, as_json: bool) -> None:
+    """Log lines on standard error, as text or as JSON objects."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """One object a line; a trace only where something was wrong in the server itself."""
+        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name}
+        line["message"] = record.getMessage()
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _osc_table(form: Literal["html", "json"]) -> str:
+    if form == "html":
+        return osc_documents.table_as_html()
+    return json.dumps(osc_documents.table_as_list())
+
+
+def _lyria_key(request: HttpRequest) -> str | None:
+    return key_of(request.target, request.headers.get("x-goog-api-key")) or None
+
+
+def _with_token(settings: Settings) -> Settings:
+    """Beyond loopback there is a token; one is made up where none was given."""
+    if settings.token is None and not is_loopback(settings.host):
+        return replace(settings, token=new_token())
+    return settings
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _write_ready(path: Path, address: Address) -> None:
+    """The file is there as a whole or not at all; it holds the token, so only its owner can read it."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(address.ready_file(), file)
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write the ready file {path}: {error.strerror}") from error

@@ -1,0 +1,148 @@
+"""What a server is told to be: one frozen value from flags, environment and one TOML file.
+
+Flags go before SAFA_* variables, those before the file, the file before the defaults. In the file the limits stand in a
+table of their own, [limits].
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from safa_server.limits import Limits
+from safa_stream.errors import UsageError
+
+
+def _setting(default: Any, help: str, metavar: str = "") -> Any:
+    return field(default=default, metadata={"help": help, "metavar": metavar})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every field is also a flag (--tls-cert), a variable (SAFA_TLS_CERT) and a key of the file (tls_cert)."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; beyond loopback a token is needed", "ADDRESS")
+    port: int = _setting(8600, "port of page, WebSocket and HTTP; 0 takes a free one", "PORT")
+    token: str | None = _setting(None, "what clients must know; made up beyond loopback if not given", "TOKEN")
+    origins: tuple[str, ...] = _setting((), "web pages that may connect besides this server's own", "URL,...")
+    tls_cert: Path | None = _setting(None, "certificate chain (PEM) for https and wss", "FILE")
+    tls_key: Path | None = _setting(None, "its key, if not in the same file", "FILE")
+    model: str = _setting("builtin", "builtin, or the folder of a model of your own", "NAME")
+    compute: str = _setting("cpu", "where the network runs, such as cuda", "DEVICE")
+    sessions: int = _setting(64, "sessions at a time at most", "N")
+    layers: int | None = _setting(None, "layers in real time at most (default: by measured speed)", "N")
+    prompt: str | None = _setting(None, "begin with a session that sounds like this and stays", "PROMPT")
+    scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
+    device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
+    osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
+    osc_tcp_port: int | None = _setting(None, "TCP port of OSC as well", "PORT")
+    oscquery_port: int | None = _setting(None, "port of OSCQuery; 0 takes a free one", "PORT")
+    announce: bool | None = _setting(None, "announce OSC by zeroconf (default: beyond loopback)", "")
+    name: str = _setting("safa-stream", "the server's name in announcements", "NAME")
+    state: Path | None = _setting(None, "keep journals and snapshots of sessions in this folder", "FOLDER")
+    restore: bool = _setting(False, "go on with the sessions that the state folder holds", "")
+    ready_file: Path | None = _setting(
+        None, "write JSON with host, ports, token and pid once connections are taken", "FILE"
+    )
+    drain_seconds: float = _setting(5.0, "how long clients are given to leave on SIGTERM", "SECONDS")
+    log_level: str = _setting("info", "debug, info, warning or error", "LEVEL")
+    log_json: bool = _setting(False, "log lines as JSON objects", "")
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name in ("port", "osc_tcp_port", "oscquery_port"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 65535:
+                raise UsageError(f"setting {name!r} must be a port from 0 to 65535, not {value}")
+        if self.osc_port is not None and not -1 <= self.osc_port <= 65535:
+            raise UsageError(f"setting 'osc_port' must be a port from 0 to 65535, or -1 for none, not {self.osc_port}")
+        if self.sessions < 1 or (self.layers is not None and self.layers < 1):
+            raise UsageError("settings 'sessions' and 'layers' must be 1 or more")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise UsageError(f"setting 'log_level' must be debug, info, warning or error, not {self.log_level!r}")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise UsageError("setting 'tls_key' needs 'tls_cert'")
+        if self.restore and self.state is None:
+            raise UsageError("setting 'restore' needs 'state', the folder with what is to be restored")
+        if self.prompt is not None and self.scene is not None:
+            raise UsageError("settings 'prompt' and 'scene' cannot both be given")
+
+
+def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:
+    """Settings from all three places. flags: those that were given. Raises UsageError naming what is wrong."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        values |= _from_file(file)
+    hints = get_type_hints(Settings)
+    for one in fields(Settings):
+        variable = f"SAFA_{one.name.upper()}"
+        if one.name != "limits" and variable in environment:
+            values[one.name] = _from_text(hints[one.name], environment[variable], variable)
+    return Settings(**(values | dict(flags)))
+
+
+def environment() -> Mapping[str, str]:
+    """The process's variables."""
+    return os.environ
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as opened:
+            table = tomllib.load(opened)
+    except OSError as error:
+        raise UsageError(f"cannot read the settings {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the settings {path} are not TOML: {error}") from None
+    hints = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in hints:
+            raise UsageError(f"{path}: unknown setting {name!r}; known: {', '.join(hints)}")
+        values[name] = _limits(value, path) if name == "limits" else _checked(hints[name], value, f"{path}: {name}")
+    return values
+
+
+def _limits(value: Any, path: Path) -> Limits:
+    hints = get_type_hints(Limits)
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: limits must be a table, [limits]")
+    for name in value:
+        if name not in hints:
+            raise UsageError(f"{path}: unknown limit {name!r}; known: {', '.join(hints)}")
+    return Limits(**{name: _checked(hints[name], one, f"{path}: limits.{name}") for name, one in value.items()})
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    """A TOML value as the field's type."""
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    if tuple in kinds or hint == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise UsageError(f"{where} must be a list of texts, not {value!r}")
+        return tuple(value)
+    if Path in kinds and isinstance(value, str):
+        return Path(value)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    for kind in kinds:
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            return value
+    names = " or ".join(kind.__name__ for kind in kinds)
+    raise UsageError(f"{where} must be {names}, not {value!r}")
+
+
+def _from_text(hint: Any, text: str, where: str) -> Any:
+    """An environment variable's text as the field's type."""
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    if hint == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        if bool in kinds:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        return kinds[0](text)
+    except (ValueError, KeyError):
+        raise UsageError(f"{where} must be {kinds[0].__name__}, not {text!r}") from None
