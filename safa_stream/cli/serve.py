@@ -51,16 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    import asyncio
-
-    from safa_server.serve import serve, set_up_logging
+    from safa_server.serve import run as serve
+    from safa_server.serve import set_up_logging
     from safa_server.settings import environment, read_settings
 
     ours = {"config", "quiet", "debug", "run", "extras"}
     flags = {name: value for name, value in vars(options).items() if name not in ours}
     settings = read_settings(flags, environment(), options.config)
     set_up_logging(settings.log_level, settings.log_json)
-    asyncio.run(serve(settings, lambda address: None if options.quiet else _say(address)))
+    serve(settings, lambda address: None if options.quiet else _say(address))
     return 0
 
 

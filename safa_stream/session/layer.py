@@ -14,7 +14,7 @@ from safa_stream.session import sound as sounds
 from safa_stream.session.bed import SECONDS, Bed, bed_of
 from safa_stream.session.guard import Alarm, Guard, watch
 from safa_stream.session.levels import Leveller
-from safa_stream.session.sound import Sound
+from safa_stream.session.sound import Making, Sound
 from safa_stream.session.timeline import Timeline
 from safa_stream.stream import Made, View
 from safa_stream.types import FloatArray
@@ -51,13 +51,13 @@ class Work:
     decoder: Decoder
     leveller: Leveller
     model: Model
-    cancelled: bool = False
+    making: Making
 
     def finish(self) -> Finished:
         """Decode what the view added; called once all its steps are made."""
         made: Made = self.view.finish()
         latents = self.model.to_numpy(made.hop)
-        after = sounds.pushed(self.base, self.decoder, self.leveller, made, latents)
+        after = sounds.pushed(self.base, self.decoder, self.leveller, made, latents, self.making)
         return Finished(self, after)
 
 
@@ -175,6 +175,13 @@ class Layer:
     def lead(self, position: int) -> int:
         """Samples from a position on that the layer has, 0 while it is not heard."""
         return 0 if self.heard_from is None else max(0, self.sound.end - position)
+
+    def making(self, position: int, samples_per_frame: int) -> Making | None:
+        """What made the sound at a session sample; None while there is none."""
+        take = sounds.back(self.sound, self.frame_at(position, samples_per_frame))
+        if take is None and self.sound.takes:
+            take = self.sound.takes[-1]
+        return None if take is None else take.making
 
     def hear(self, position: int, count: int, rate: int) -> tuple[FloatArray, int | None]:
         """[channels, count] of the layer, and the number of samples of a bed that has just ended, if one has."""

@@ -2,7 +2,7 @@
 
 Sound is judged in segments of a tenth of the delay, four points a sample (BS.1770-4 annex 2, over all channels):
 
-    wanted_j   ceiling / highest point of segment j where that is above the ceiling, else 1
+    wanted_j   a little less than ceiling / highest point of segment j where that is above the ceiling, else 1
     floor_j    the lower of wanted_j and floor_(j-1) let go towards 1
     least_j    the lowest of floor_j .. floor_(j+AHEAD)
     node_k     the mean of least_(k-AHEAD) .. least_(k-1): the gain where segment k begins, never above the wanted gain
@@ -30,9 +30,13 @@ RELEASE_SECONDS = 0.1
 #: Segments in the delay, and how many of them the gain looks ahead: the others wait for a segment to be complete.
 SEGMENTS = 10
 AHEAD = 8
-#: Points between samples are sums over so many samples around them.
-TAPS = 24
+#: Points between samples are sums over so many samples around them, told by two low passes: one that ends at half the
+#: rate, and one where converters and resamplers begin to. Sound up there has higher peaks behind one or the other.
+TAPS = 48
+CUTOFFS = (1.0, 0.955)
 _HALF = TAPS // 2
+#: What has to be lowered is lowered a little more: so many dB higher are the peaks that other meters find afterwards.
+_MARGIN = 10 ** (-0.25 / 20)
 #: Floors that are kept: enough for the nodes of every sample that is still inside.
 _KEPT = SEGMENTS + AHEAD + 2
 #: A gain this near to 1 is 1.
@@ -44,7 +48,7 @@ class Limiter:
     """Keeps true peaks at or below `ceiling` (linear), `delay` samples late.
 
     segment: samples; release: what a floor moves towards 1 in one segment, as a share; between [segment + TAPS - 1,
-    3 * segment]: the points between the samples of a segment; rise: what they can be above the samples, at most.
+    points * segment]: the points between a segment's samples; rise: what they can be above the samples, at most.
     """
 
     ceiling: float
@@ -85,12 +89,13 @@ class LimiterState:
 
 
 def limiter(rate: int, ceiling_db: float = CEILING, delay: int = DELAY) -> Limiter:
-    """A limiter to `ceiling_db` dBTP. Raises UsageError where the delay is not a multiple of 10 from 120 on."""
-    if delay < 120 or delay % SEGMENTS:
-        raise UsageError(f"the limiter's delay must be a multiple of {SEGMENTS} samples, 120 or more, not {delay!r}")
-    segment = delay // SEGMENTS
-    kernel = _interpolator()
-    between = np.zeros((segment + TAPS - 1, 3, segment), np.float32)
+    """A limiter to `ceiling_db` dBTP. Raises UsageError where the delay is not a multiple of 10, 240 or more."""
+    segment, kernel = delay // SEGMENTS, _interpolator()
+    if delay % SEGMENTS or segment < _HALF:
+        raise UsageError(
+            f"the limiter's delay must be a multiple of {SEGMENTS} samples, {SEGMENTS * _HALF} or more, not {delay!r}"
+        )
+    between = np.zeros((segment + TAPS - 1, len(kernel), segment), np.float32)
     for sample in range(segment):
         between[sample : sample + TAPS, :, sample] = kernel.T
     return Limiter(
@@ -98,7 +103,7 @@ def limiter(rate: int, ceiling_db: float = CEILING, delay: int = DELAY) -> Limit
         delay=delay,
         segment=segment,
         release=1 - math.exp(-segment / (RELEASE_SECONDS * rate)),
-        between=between.reshape(segment + TAPS - 1, 3 * segment),
+        between=between.reshape(segment + TAPS - 1, -1),
         rise=float(np.abs(kernel).sum(axis=1).max()) + 1e-3,
     )
 
@@ -145,7 +150,7 @@ def _wanted(limiter: Limiter, line: FloatArray, starts: np.ndarray[tuple[int], n
     peaks = np.abs(windows[:, :, _HALF - 1 : _HALF - 1 + limiter.segment]).max(axis=(1, 2)).astype(np.float64)
     loud = np.flatnonzero(np.abs(windows).max(axis=(1, 2)) * limiter.rise > limiter.ceiling)
     peaks[loud] = np.maximum(peaks[loud], np.abs(windows[loud] @ limiter.between).max(axis=(1, 2)))
-    return np.asarray(limiter.ceiling / np.maximum(peaks, limiter.ceiling))
+    return np.where(peaks > limiter.ceiling, _MARGIN * limiter.ceiling / np.maximum(peaks, limiter.ceiling), 1.0)
 
 
 def _let_go(limiter: Limiter, floor: float, wanted: DoubleArray) -> DoubleArray:
@@ -170,7 +175,8 @@ def _nodes(floors: DoubleArray, first: int, count: int) -> DoubleArray:
 
 
 def _interpolator() -> DoubleArray:
-    """Windowed sinc [3, TAPS] for the three points between two samples."""
-    positions = np.arange(TAPS) - (_HALF - 1) - np.array([[0.25], [0.5], [0.75]])
-    kernel = np.sinc(positions) * np.i0(6.0 * np.sqrt(np.maximum(0.0, 1 - (positions / _HALF) ** 2)))
+    """Windowed sincs [points, TAPS]: four points from a sample on, for each of CUTOFFS."""
+    positions = np.arange(TAPS) - (_HALF - 1) - np.array([[0.0], [0.25], [0.5], [0.75]])
+    window = np.i0(2.5 * np.sqrt(np.maximum(0.0, 1 - (positions / _HALF) ** 2)))
+    kernel = np.concatenate([np.sinc(cutoff * positions) * window for cutoff in CUTOFFS])[1:]
     return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

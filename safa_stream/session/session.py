@@ -24,6 +24,7 @@ from safa_stream.session.guard import Guard
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Layer, Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
+from safa_stream.session.sound import Making
 from safa_stream.session.state import (
     BACK_SECONDS,
     HEARD_SECONDS,
@@ -151,6 +152,11 @@ class Session:
             state.decoder,
             state.leveller,
             state.model,
+            Making(
+                tuple((format_prompts(turn.prompts), turn.seed, round(weight, 4)) for turn, weight in heard),
+                made_with,
+                guidance,
+            ),
         )
         layer.work, layer.aim = work, Aim.NEXT
         self.state.note("start", layer=number, steps=steps, expected=expected)
@@ -258,23 +264,24 @@ class Session:
         return [steering.capture_of(state, waiting) for waiting in asked]
 
     def provenance(self) -> dict[str, Any]:
-        """What makes the sound at the present position: model, prompts and their weights, seeds, settings."""
+        """What the sound at the present position was made with: prompts and their weights, seeds, settings."""
         state = self.state
         per_frame = state.model.facts.samples_per_frame
         return {
             "model": f"{state.model.facts.name} {state.model.facts.version}",
-            "steps": state.steps or state.model.facts.default_steps,
-            "guidance": state.model.facts.default_guidance if state.guidance is None else state.guidance,
             "layers": [
                 {
                     "layer": number,
                     "prompts": [
-                        {"prompts": format_prompts(turn.prompts), "seed": turn.seed, "weight": round(weight, 2)}
-                        for turn, weight in layer.timeline.weights(layer.frame_at(state.position, per_frame))
+                        {"prompts": text, "seed": seed, "weight": weight} for text, seed, weight in made.prompts
                     ],
+                    "steps": made.steps,
+                    "guidance": made.guidance,
                     "bed": layer.bed is not None,
                 }
                 for number, layer in sorted(state.layers.items())
+                for made in (layer.making(state.position, per_frame),)
+                if made is not None
             ],
         }
 

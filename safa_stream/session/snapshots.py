@@ -29,7 +29,7 @@ from safa_stream.session.levels import LevelState
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.mixing import Strip
 from safa_stream.session.session import Session
-from safa_stream.session.sound import WHOLE_TAKES, Sound, Take
+from safa_stream.session.sound import WHOLE_TAKES, Making, Sound, Take
 from safa_stream.session.state import State, Waiting
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
@@ -130,7 +130,7 @@ def _layer_out(state: State, layer: Layer, tensors: Tensors) -> dict[str, Any]:
         "bed_return": layer.bed_return,
         "guard": [[hop.loudness, hop.high_variance] for hop in layer.guard.first],
         "guard_recent": len(layer.guard.recent),
-        "takes": len(layer.sound.takes[-WHOLE_TAKES:]),
+        "takes": [asdict(take.making) for take in layer.sound.takes[-WHOLE_TAKES:]],
     }
 
 
@@ -175,12 +175,12 @@ def _sound_out(model: Model, sound: Sound, at: str, tensors: Tensors) -> None:
             tensors.update(take.trajectory.to_tensors(f"{one}whole/", model.to_numpy))
 
 
-def _sound_in(state: State, seed: int, takes: int, at: str, tensors: Mapping[str, AnyNumpy]) -> Sound:
+def _sound_in(state: State, seed: int, takes: list[Any], at: str, tensors: Mapping[str, AnyNumpy]) -> Sound:
     model = state.model
     origin, start = (int(value) for value in np.asarray(tensors[f"{at}place"]))
     seed = int(np.asarray(tensors[f"{at}seed"]))
     found = []
-    for number in range(takes):
+    for number, making in enumerate(takes):
         one = f"{at}take/{number}/"
         whole = f"{one}whole/states" in tensors
         found.append(
@@ -190,6 +190,7 @@ def _sound_in(state: State, seed: int, takes: int, at: str, tensors: Mapping[str
                 np.asarray(tensors[f"{one}latents"], np.float32),
                 Trajectory.from_tensors(tensors, f"{one}whole/", model.from_numpy) if whole else None,
                 Trajectory.from_tensors(tensors, f"{one}head/", model.from_numpy),
+                Making(tuple(tuple(prompt) for prompt in making["prompts"]), making["steps"], making["guidance"]),
             )
         )
     samples = np.asarray(tensors[f"{at}samples"], np.float32)

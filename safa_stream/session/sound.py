@@ -29,6 +29,15 @@ WHOLE_TAKES = 4
 LEAST_FORGOTTEN = 100_000
 
 
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What a view was made with: prompt lines with their seeds and weights, solver steps, guidance."""
+
+    prompts: tuple[tuple[str, int, float], ...]
+    steps: int
+    guidance: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Take:
     """One hop: where it begins, the states before it, its final latents [C, H, F], its first frames' trajectory.
@@ -43,6 +52,7 @@ class Take:
     latents: FloatArray
     trajectory: Trajectory | None
     head: Trajectory
+    making: Making
 
     @property
     def stop(self) -> int:
@@ -96,7 +106,9 @@ class Sound:
         return replace(self, samples=samples, start=start, takes=tuple(t for t in self.takes if t.frame >= oldest))
 
 
-def pushed(sound: Sound, decoder: Decoder, leveller: Leveller, made: Made, latents: FloatArray) -> Sound:
+def pushed(
+    sound: Sound, decoder: Decoder, leveller: Leveller, made: Made, latents: FloatArray, making: Making
+) -> Sound:
     """With one more view: its hop decoded, levelled and appended."""
     overlap = int(made.trajectory.states.shape[2]) - made.hop_frames
     take = Take(
@@ -107,6 +119,7 @@ def pushed(sound: Sound, decoder: Decoder, leveller: Leveller, made: Made, laten
         latents,
         made.trajectory,
         made.trajectory.frames(0, overlap).each(copied),
+        making,
     )
     decoding, pcm = decode.push(decoder, sound.decoding, latents)
     levels, samples = sound.levels, sound.samples

@@ -75,6 +75,11 @@ class Address:
         }
 
 
+def run(settings: Settings, ready: Callable[[Address], None]) -> None:
+    """`serve` on an event loop of its own."""
+    asyncio.run(serve(settings, ready))
+
+
 async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyncio.Event | None = None) -> None:
     """Serve until `stop` is set, or SIGTERM or SIGINT comes; `ready` is told once connections are taken.
 

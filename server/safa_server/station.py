@@ -134,8 +134,9 @@ class Station:
         """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it."""
         if self.closed:
             raise UsageError("the session is closed")
-        if self.pacing == "live":
-            self._runner.admit(self._more_layers(command))
+        more = self._more_layers(command)
+        if self.pacing == "live" and more:
+            self._runner.admit(more)
         with self._live.lock:
             number = self._live.session.receive(command)
         self._runner.wake()
