@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from safa_server.runner import AdmissionError, Live, Runner
+from safa_stream.scene import parse_prompts
+from safa_stream.session import messages as m
+from safa_stream.session.livescene import LiveScene
+from tests.server.ws_rig import toy_48k
+from tests.toy import ToyModel
+
+BLOCK = 960
+
+
+@dataclass
+class SlowModel(ToyModel):
+    """The toy on a slow machine: every row of a batch takes `row_seconds`; prompts in `broken` make it fail."""
+
+    row_seconds: float = 0.0
+    asked: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def denoise(self, latents: Any, *rest: Any) -> Any:
+        """As the toy, later."""
+        if self.faults:
+            raise RuntimeError(self.faults.pop())
+        self.asked.append(len(latents))
+        time.sleep(self.row_seconds * len(latents))
+        return super().denoise(latents, *rest)
+
+
+def slow(row_seconds: float) -> SlowModel:
+    toy = toy_48k()
+    return SlowModel(facts=toy.facts, sampled_decoder=toy.sampled_decoder, row_seconds=row_seconds)
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    runner = Runner(slow(0.0), largest_layers=20)
+    runner.start()
+    yield runner
+    runner.stop()
+
+
+def until(condition: Any, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def hear(live: Live, seconds: float) -> np.ndarray:
+    """Read in real time, as a live clock does."""
+    parts = []
+    for _ in range(round(seconds * 50)):
+        with live.lock:
+            parts.append(live.session.read(BLOCK).samples)
+        time.sleep(0.02)
+    return np.concatenate(parts, axis=1)
+
+
+def events(live: Live, kind: type[m.Event]) -> list[Any]:
+    with live.lock:
+        return [event for event in live.session.events() if isinstance(event, kind)]
+
+
+def test_sessions_are_kept_fed_up_to_their_lead(runner: Runner) -> None:
+    lives = [runner.open(LiveScene.from_value(prompt), 4.0, urgent=True) for prompt in ("low", "high", "low, high")]
+    until(lambda: all(live.session.ready() > 4 * 48_000 for live in lives))
+    made = runner.stats.views
+    time.sleep(0.3)
+    assert runner.stats.views == made, "nothing is made beyond the lead"
+    for live in lives:
+        hear(live, 0.4)
+        assert not events(live, m.BedBegan)
+
+
+def test_what_cannot_be_kept_fed_is_refused_with_a_reason() -> None:
+    runner = Runner(slow(0.02))
+    runner.start()
+    try:
+        assert 2 <= runner.bound <= 12
+        opened = 0
+        with pytest.raises(AdmissionError, match="keeps .* fed in real time") as refused:
+            for _ in range(20):
+                runner.open(LiveScene.from_value("low"), 3.0, urgent=True)
+                opened += 1
+        assert refused.value.retry_after > 0
+        assert opened >= 1
+        # Sessions that wait for their listeners take what is left and are not counted.
+        runner.open(LiveScene.from_value("low"), 3.0, urgent=False)
+        assert runner.stats.refused == 1
+    finally:
+        runner.stop()
+
+
+def test_short_of_time_views_are_made_with_fewer_steps_before_a_bed_is_needed() -> None:
+    runner = Runner(slow(0.01), largest_layers=20)
+    runner.start()
+    try:
+        live = runner.open(LiveScene.from_value("low"), 1.0, urgent=True)
+        until(lambda: live.session.ready() > 0)
+        # A machine that has become three times as slow: a full view would take longer than what is ahead.
+        runner.stats.row_seconds = live.session.lead(0) / 6
+        with live.lock:
+            live.session.receive(m.Configure(steps=12))
+        hear(live, 1.0)
+        until(lambda: runner.stats.views_with_fewer_steps > 0)
+        assert any(event.steps < event.wanted for event in events(live, m.FewerSteps))
+    finally:
+        runner.stop()
+
+
+def test_a_change_with_now_goes_before_views_that_can_wait(runner: Runner) -> None:
+    others = [runner.open(LiveScene.from_value("low"), 6.0, urgent=True) for _ in range(4)]
+    live = runner.open(LiveScene.from_value("low"), 6.0, urgent=True)
+    until(lambda: all(one.session.ready() > 0 for one in (*others, live)))
+    hear(live, 0.2)
+    with live.lock:
+        live.session.receive(m.Prompt(prompts=parse_prompts("high"), now=True, morph=0.0))
+    runner.wake()
+    hear(live, 1.5)
+    assert live.session.provenance()["layers"][0]["prompts"] == [{"prompts": "high", "seed": 0, "weight": 1.0}]
+
+
+def test_a_model_that_fails_ends_its_session_and_no_other(runner: Runner) -> None:
+    healthy = runner.open(LiveScene.from_value("low"), 3.0, urgent=True)
+    until(lambda: healthy.session.ready() > 3 * 48_000)
+    model = runner.model
+    assert isinstance(model, SlowModel)
+    model.faults.append("out of memory")
+    broken = runner.open(LiveScene.from_value("high"), 3.0, urgent=True)
+    until(lambda: broken.failure is not None)
+    assert broken.failure == "RuntimeError: out of memory"
+    before = healthy.session.state.layers[0].sound.end
+    hear(healthy, 1.5)
+    until(lambda: healthy.session.state.layers[0].sound.end > before)
+    assert healthy.failure is None
+
+
+def test_jobs_run_on_the_engine_and_give_back_what_they_raise(runner: Runner) -> None:
+    assert runner.run(lambda: 6 * 7).result(5) == 42
+    with pytest.raises(ZeroDivisionError):
+        runner.run(lambda: 1 // 0).result(5)
+
+
+def test_closed_sessions_are_forgotten(runner: Runner) -> None:
+    live = runner.open(LiveScene.from_value("low"), 30.0, urgent=True)
+    runner.close(live)
+    assert runner.layers == 0
+    with pytest.raises(Exception, match="no word|low|prompt|layers"):
+        runner.open(replace(LiveScene.from_value("low"), layers=()), 3.0, urgent=True)
+    assert runner.layers == 0

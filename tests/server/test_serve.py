@@ -1,0 +1,173 @@
+"""`safa-stream serve` as a process: started, killed, started again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from safa_server.client import SafaClient
+from safa_stream.scene import parse_prompts
+from safa_stream.session import messages as m
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "import sys; from safa_stream.cli.main import main; sys.exit(main())"]
+
+
+@contextmanager
+def server(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A server that takes connections, and its ready file; ended with the context."""
+    ready = folder / "ready.json"
+    paths = os.pathsep.join(str(ROOT / name) for name in (".", "server", "exporters"))
+    process = subprocess.Popen(
+        [
+            *COMMAND,
+            "serve",
+            "--port",
+            "0",
+            "--osc-port",
+            "0",
+            "--ready-file",
+            str(ready),
+            "--drain-seconds",
+            "1",
+            *flags,
+        ],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        end = time.monotonic() + 90
+        while not ready.exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < end, "the server did not get ready"
+            time.sleep(0.05)
+        yield process, json.loads(ready.read_text())
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        ready.unlink(missing_ok=True)
+
+
+def url(address: dict[str, Any]) -> str:
+    return f"ws://{address['host']}:{address['port']}/ws"
+
+
+async def listen(client: SafaClient, seconds: float) -> np.ndarray:
+    """[2, N] of the next frames."""
+    parts, samples = [], 0
+    async for frame in client:
+        parts.append(frame.samples())
+        samples += parts[-1].shape[1]
+        if samples >= seconds * 48_000:
+            break
+    return np.concatenate(parts, axis=1)
+
+
+def test_a_killed_server_goes_on_with_its_sessions(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+
+    async def before(address: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        async with SafaClient.connect(url(address)) as client:
+            opened = await client.open("rain on a tent", lead=3.0)
+            await client.send(m.Configure(steps=4))
+            await client.send(m.AddLayer(prompts=parse_prompts("birds"), seed=2))
+            await listen(client, 6.0)
+            await client.send(m.Mix(layer=0, gain=-6.0))
+            await listen(client, 2.0)
+            assert client.last is not None
+            return opened, client.last.start
+
+    async def after(address: dict[str, Any], opened: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        async with SafaClient.connect(url(address)) as client:
+            await client.join(opened["session"], opened["token"], control=True)
+            sound = await listen(client, 2.0)
+            assert np.abs(sound).max() > 1e-3
+            assert client.last is not None
+            return await client.state(), client.last.start
+
+    with server(tmp_path, "--state", str(state), "--layers", "2") as (process, address):
+        opened, heard = asyncio.run(before(address))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with server(tmp_path, "--state", str(state), "--layers", "2", "--restore") as (process, address):
+        described, start = asyncio.run(after(address, opened))
+        assert [layer["prompts"] for layer in described["layers"]] == ["rain on a tent", "birds"]
+        assert described["layers"][0]["gain"] == -6.0 and described["steps"] == 4
+        assert start + 48_000 > heard - 48_000, "at most the last second is lost"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    # A server that is asked to stop leaves what a later one can go on with, and the whole performance.
+    assert (state / opened["session"] / "snapshot.safetensors").exists()
+    out = tmp_path / "again.wav"
+    done = subprocess.run(
+        [*COMMAND, "replay", str(state / opened["session"] / "journal.jsonl"), "--out", str(out), "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / n) for n in (".", "server"))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    sound, rate = soundfile.read(out)
+    assert rate == 48_000 and abs(len(sound) / rate - told["seconds"]) < 1e-6
+    assert told["seconds"] > 9 and told["commands"] == 3
+
+
+def test_the_server_ends_cleanly_and_tells_its_clients(tmp_path: Path) -> None:
+    async def use(process: subprocess.Popen[str], address: dict[str, Any]) -> list[str]:
+        async with SafaClient.connect(url(address)) as client:
+            await client.open("campfire", lead=2.0)
+            await listen(client, 0.5)
+            process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.5)
+            return [event["type"] for event in client.events]
+
+    with server(tmp_path) as (process, address):
+        assert "closing" in asyncio.run(use(process, address))
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        assert "Traceback" not in process.stdout.read()
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--host", "0.0.0.0", "--token", "short"], "at least 8 characters"),
+        (["--tls-cert", "/nowhere.pem"], "/nowhere.pem is not a file"),
+        (["--port", "70000"], "'port' must be a port"),
+        (["--scene", "/nowhere.json"], "cannot read the scene /nowhere.json"),
+        (["--restore"], "'restore' needs 'state'"),
+        (["--state", "/proc/nowhere"], "cannot keep sessions in /proc/nowhere"),
+        (["--model", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_a_server_cannot_be_is_said_in_one_line(flags: list[str], said: str) -> None:
+    paths = os.pathsep.join(str(ROOT / name) for name in (".", "server"))
+    done = subprocess.run(
+        [*COMMAND, "serve", "--osc-port", "-1", *(flags if "--port" in flags else ["--port", "0", *flags])],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("safa-stream:")]) == 1
