@@ -42,6 +42,10 @@ def run(options: argparse.Namespace) -> int:
     unknown = [name for name in chosen if name not in every]
     if unknown:
         raise UsageError(f"no swap schedule is called {', '.join(unknown)}; there are {', '.join(every)}")
+    command = f"safa-stream study --seeds {options.seeds} --views {options.views}"
+    command += f" --classes {options.classes}" if options.classes else ""
+    command += f" --schedules '{options.schedules}'" if options.schedules else ""
+    command += " --on-latents" if options.on_latents else ""
     found = study.measure(
         model,
         {name: every[name] for name in chosen},
@@ -51,11 +55,7 @@ def run(options: argparse.Namespace) -> int:
         Settings(options.views),
         options.on_latents,
         progress(options.quiet),
+        lambda found: study.write(found, options.out, command),
     )
-    command = f"safa-stream study --seeds {options.seeds} --views {options.views}"
-    command += f" --classes {options.classes}" if options.classes else ""
-    command += f" --schedules '{options.schedules}'" if options.schedules else ""
-    command += " --on-latents" if options.on_latents else ""
-    study.write(found, options.out, command)
     tell(options.json, study.as_dict(found), study.markdown(found, command))
     return 0

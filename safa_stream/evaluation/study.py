@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,19 +49,26 @@ def measure(
     settings: Settings | None = None,
     on_latents: bool = False,
     report: Report = quiet,
+    so_far: Callable[[StudyReport], None] | None = None,
 ) -> StudyReport:
-    """Measure the schedules `chosen` and the named rivals at each step count; none given: the default and 50."""
+    """Measure the schedules `chosen` and the named rivals at each step count; none given: the default and 50.
+
+    so_far: told after every step count, so that hours of work are not lost when the next is interrupted.
+    """
     settings = settings or Settings()
     default = model.facts.default_steps
     ways = {name: WAYS[name] for name in (JOINT, "average", "stream-average", "independent")}
     ways |= {name: Way("stream", schedule=schedule) for name, schedule in chosen.items()}
-    by_steps = {}
+    by_steps: dict[int, seams.SeamReport] = {}
+    name = f"{model.facts.name} {model.facts.version}"
+    found = StudyReport(name, len(seeds), settings.views, on_latents, by_steps)
     for count in steps or sorted({default, max(50, default)}):
         report(f"{count} steps")
         setting = replace(settings, steps=count)
         by_steps[count] = seams.measure(model, classes, seeds, ways, setting, on_latents, report)
-    name = f"{model.facts.name} {model.facts.version}"
-    return StudyReport(name, len(seeds), settings.views, on_latents, by_steps)
+        if so_far is not None:
+            so_far(found)
+    return found
 
 
 def rows(report: seams.SeamReport) -> list[dict[str, Any]]:

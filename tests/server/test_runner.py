@@ -73,8 +73,9 @@ def events(live: Live, kind: type[m.Event]) -> list[Any]:
 def test_sessions_are_kept_fed_up_to_their_lead(runner: Runner) -> None:
     lives = [runner.open(LiveScene.from_value(prompt), 4.0, urgent=True) for prompt in ("low", "high", "low, high")]
     until(lambda: all(live.session.ready() > 4 * 48_000 for live in lives))
+    time.sleep(0.2)
     made = runner.stats.views
-    time.sleep(0.3)
+    time.sleep(0.5)
     assert runner.stats.views == made, "nothing is made beyond the lead"
     for live in lives:
         hear(live, 0.4)
