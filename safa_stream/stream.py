@@ -98,7 +98,8 @@ class View:
         self.model, self.plan, self.before = model, plan, state
         self.index = 0
         parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
-        self._kept = dict(state.references)
+        # One that was made for fewer steps than this view wants guided is made again, to the same noise.
+        self._kept = {key: kept for key, kept in state.references if kept.ratio >= plan.reference_ratio - 1e-9}
         keyed = {digest(model, part): (part, weight) for part, weight in parts} if plan.guided_steps else {}
         self._keys = tuple(keyed)
         missing = [key for key in keyed if key not in self._kept]

@@ -219,3 +219,47 @@ def test_plans_that_cannot_be_are_refused() -> None:
         plan_for(model, layout=ViewLayout(40, 32))
     with pytest.raises(UsageError, match="flush"):
         stream.flush(stream.begin(plan_for(model)))
+
+
+def test_a_firmer_view_makes_its_reference_again_for_more_steps() -> None:
+    model = toy()
+    encoded = model.encode(parse_prompts("low"), (), 0)
+    plan = plan_for(model, steps=10, reference_ratio=0.2)
+    state, _ = run(model, plan, 1)
+    firm = plan_for(model, steps=10, reference_ratio=0.8)
+    after, _ = stream.advance(model, firm, state, encoded, 1.5)
+    (_, before), (_, again) = state.references[0], after.references[0]
+    assert (before.trajectory.steps, again.trajectory.steps) == (2, 8)
+    assert np.allclose(again.trajectory.states[:3], before.trajectory.states, atol=1e-6)
+    usual, _ = stream.advance(model, plan, after, encoded, 1.5)
+    assert usual.references[0][1] is again
+
+
+def test_views_of_other_step_counts_join_at_their_own_noise_levels() -> None:
+    model = toy()
+    encoded = model.encode(parse_prompts("low"), (), 0)
+    state, _ = run(model, plan_for(model, steps=12), 1)
+    jumps = []
+    for steps in (12, 5, 20):
+        plan = plan_for(model, steps=steps)
+        after, hop = stream.advance(model, plan, state, encoded, 1.5)
+        assert state.past is not None
+        joined = np.concatenate([state.past.states[-1][:, :1], hop], axis=1)
+        jumps.append(float(np.abs(np.diff(joined, axis=1)).mean()))
+        assert np.allclose(hop[:, :4], state.past.states[-1][:, :4], atol=1e-5), "the past's first frames stay its own"
+        assert after.past is not None and after.past.steps == steps
+    assert max(jumps) < 1.5 * min(jumps)
+
+
+def test_a_view_can_begin_at_any_frame_that_has_a_past() -> None:
+    model = toy()
+    encoded = model.encode(parse_prompts("low"), (), 0)
+    plan = plan_for(model)
+    view = stream.View(model, plan, stream.begin(plan), encoded, 1.5)
+    while not view.done:
+        stream.step_views(model, [view])
+    made = view.finish()
+    early = StreamState(1, made.trajectory.frames(10, 18), made.state.references, 10 - plan.layout.hop)
+    assert early.frame(plan) == 10
+    _, hop = stream.advance(model, plan, early, encoded, 1.5)
+    assert np.allclose(hop[:, :4], made.trajectory.states[-1][:, 10:14], atol=1e-5)
