@@ -112,14 +112,14 @@ class Layer:
         """The frame at which the next view begins, if it follows the last."""
         return self.sound.views.frame(self.plan)
 
-    def base(self, position: int, expected: float, model: Model, decoder: Decoder, leveller: Leveller) -> Sound:
+    def base(self, position: int, expected: float, model: Model, decoder: Decoder) -> Sound:
         """What the next view continues; a cut or a way back that is not possible any more is given up."""
         per_frame, rate = model.facts.samples_per_frame, model.facts.sample_rate
         if self.aim is Aim.CUT:
             # Frames that the schedule leaves to the past to the end may already have been heard when the view is done.
             kept = int(np.floor(self.plan.layout.overlap * self.plan.schedule.kept))
             frame = self.frame_at(position + round(expected * rate), per_frame) - kept
-            found = sounds.cut(self.sound, self.plan, decoder, leveller, max(0, frame))
+            found = sounds.cut(self.sound, self.plan, decoder, max(0, frame))
             if found is not None:
                 return found
         if self.aim is Aim.BACK:

@@ -80,7 +80,10 @@ class Session:
         return min((layer.ready(self.state.position, self.state.rate) for layer in heard), default=0)
 
     def read(self, count: int) -> Chunk:
-        """The next `count` samples. Layers that are late are heard as beds; nothing makes this wait."""
+        """The next `count` samples. Layers that are late are heard as beds; nothing makes this wait.
+
+        The limiter looks ahead, so all that is heard is `limiter.delay` samples (5 ms) later than the clock says.
+        """
         self._due()
         start, blocks = self.state.position, {}
         for number, layer in self.state.layers.items():
@@ -125,7 +128,7 @@ class Session:
         layer, facts = self.state.layers[number], self.state.model.facts
         wanted = facts.default_steps if self.state.steps is None else self.state.steps
         made_with = wanted if steps is None else min(steps, wanted)
-        base = layer.base(self.state.position, expected, self.state.model, self.state.decoder, self.state.leveller)
+        base = layer.base(self.state.position, expected, self.state.model, self.state.decoder)
         frame = base.views.frame(layer.plan)
         state = self.state
         if made_with < wanted:
@@ -296,6 +299,7 @@ class Session:
             "position": state.position,
             "rate": state.rate,
             "channels": state.model.facts.channels,
+            "delay": state.limiter.delay,
             "ready": self.ready(),
             "frozen": state.frozen,
             "steps": state.steps,

@@ -138,7 +138,7 @@ def pushed(
     )
 
 
-def cut(sound: Sound, plan: StreamPlan, decoder: Decoder, leveller: Leveller, frame: int) -> Sound | None:
+def cut(sound: Sound, plan: StreamPlan, decoder: Decoder, frame: int) -> Sound | None:
     """The same stream, to be continued by a view that begins at an earlier `frame`; None where too little is kept.
 
     Its `samples` are empty and begin where decoding has to begin again, at or before that frame.
@@ -150,11 +150,9 @@ def cut(sound: Sound, plan: StreamPlan, decoder: Decoder, leveller: Leveller, fr
     if past is None:
         return None
     before = max((take for take in whole if take.frame <= frame), key=lambda take: take.frame)
-    decoding, levels = before.decoding, before.levels
+    # The frames that stay are decoded once more, together with the new ones: the decoder's memory goes through them.
     kept = before.latents[:, : frame - before.frame]
-    decoding, pcm = decode.push(decoder, decoding, kept) if kept.shape[1] else (decoding, None)
-    if pcm is not None:
-        levels, _ = level(leveller, levels, pcm)
+    decoding = replace(before.decoding, carried=np.concatenate([before.decoding.carried, kept], axis=1))
     index = sound.views.index
     views = StreamState(index, past, sound.views.references, frame - index * plan.layout.hop)
     takes = tuple(_shortened(take, frame) for take in sound.takes if take.frame < frame)
@@ -164,7 +162,7 @@ def cut(sound: Sound, plan: StreamPlan, decoder: Decoder, leveller: Leveller, fr
         samples=sound.samples[:, :0],
         views=views,
         decoding=decoding,
-        levels=levels,
+        levels=before.levels,
         takes=takes,
     )
 
