@@ -23,6 +23,7 @@ from safa_stream.loudness import (
     k_weighting,
     step_energy,
 )
+from safa_stream.peaks import RISE
 from safa_stream.rendering import limiter as limiting
 from safa_stream.rendering.meter import Meter, begin_meter, measure_loop, meter_step
 from safa_stream.types import DoubleArray, FloatArray
@@ -45,7 +46,7 @@ TRIALS = 5
 CLOSE_ENOUGH = 0.1
 EAGERNESS = 1.5
 #: Between the four points a sample that are looked at, a peak can be a little higher.
-PEAK_MARGIN = 0.15
+PEAK_MARGIN = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ def _started(levelling: Levelling, state: LevelState) -> LevelState:
         return state
     needed = min(levelling.target - loudness, LARGEST_GAIN)
     makeup = 0.0
-    highest = limiting.RISE * max(float(np.abs(step).max()) for step in state.waiting)
+    highest = RISE * max(float(np.abs(step).max()) for step in state.waiting)
     if highest * 10 ** (needed / 20) > levelling.limiter.ceiling:
         for _ in range(TRIALS):
             missing = levelling.target - _loudness_with(levelling, state.waiting, needed + makeup)

@@ -15,13 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from safa_stream.peaks import RISE, TAPS, true_peaks
 from safa_stream.types import FloatArray
 
 REACH_SECONDS = 0.008
-TAPS = 24
-#: A peak between two samples is not so many times higher than both. In white noise, where it rises most, a factor of
-#: 2.5 misses none of ten thousand peaks.
-RISE = 3.0
 #: Steps between a step's arrival and its leaving.
 DELAY = 2
 
@@ -88,23 +85,6 @@ def limit(limiter: Limiter, samples: FloatArray, circular: bool = False) -> Floa
     return np.concatenate(parts, axis=1)[:, lead : lead + length]
 
 
-def true_peaks(samples: FloatArray, above: float) -> FloatArray:
-    """Highest magnitude [N - 2 * TAPS] over channels and four points a sample of [channels, N], less the ends.
-
-    Right where it is higher than `above`; elsewhere points between samples may be left out, see RISE.
-    """
-    magnitudes = np.abs(samples)
-    peaks = magnitudes[:, TAPS:-TAPS].max(axis=0)
-    for channel, magnitude in zip(samples, magnitudes, strict=True):
-        near = np.maximum(magnitude[TAPS:-TAPS], magnitude[TAPS + 1 : 1 - TAPS])
-        places = np.flatnonzero(near > above / RISE)
-        if len(places):
-            windows = channel[places[:, None] + np.arange(TAPS + 1 - TAPS // 2, 2 * TAPS + 1 - TAPS // 2)]
-            between = np.abs(_BETWEEN @ windows.T).max(axis=0)
-            peaks[places] = np.maximum(peaks[places], between)
-    return np.asarray(peaks)
-
-
 def _wanted_gain(limiter: Limiter, samples: FloatArray) -> FloatArray:
     length = samples.shape[1] - 2 * TAPS
     if float(np.abs(samples).max()) <= limiter.ceiling / RISE:
@@ -137,13 +117,3 @@ def _average(values: NDArray[np.floating], width: int) -> NDArray[np.floating]:
     """Mean of each run of `width` values."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     return np.asarray((sums[width:] - sums[:-width]) / width)
-
-
-def _interpolator() -> FloatArray:
-    """Windowed sinc [3, TAPS] for the three points between two samples."""
-    positions = np.arange(TAPS) - (TAPS // 2 - 1) - np.array([[0.25], [0.5], [0.75]])
-    kernel = np.sinc(positions) * np.i0(6.0 * np.sqrt(np.maximum(0.0, 1 - (positions / (TAPS // 2)) ** 2)))
-    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True), np.float32)
-
-
-_BETWEEN = _interpolator()

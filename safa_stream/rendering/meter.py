@@ -17,7 +17,7 @@ from safa_stream.loudness import (
     loudness_of,
     step_energy,
 )
-from safa_stream.rendering.limiter import RISE, TAPS, true_peaks
+from safa_stream.peaks import RISE, TAPS, true_peaks
 from safa_stream.types import DoubleArray, FloatArray
 
 #: Blocks are kept as a histogram over loudness: bins of 0.05 LU from the absolute gate up to +30 LUFS.

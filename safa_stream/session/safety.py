@@ -21,6 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from safa_stream.errors import SnapshotError, UsageError
+from safa_stream.peaks import TAPS, interpolator
 from safa_stream.trajectory import AnyNumpy, Tensors
 from safa_stream.types import DoubleArray, FloatArray
 
@@ -30,10 +31,6 @@ RELEASE_SECONDS = 0.1
 #: Segments in the delay, and how many of them the gain looks ahead: the others wait for a segment to be complete.
 SEGMENTS = 10
 AHEAD = 8
-#: Points between samples are sums over so many samples around them, told by two low passes: one that ends at half the
-#: rate, and one where converters and resamplers begin to. Sound up there has higher peaks behind one or the other.
-TAPS = 48
-CUTOFFS = (1.0, 0.955)
 _HALF = TAPS // 2
 #: What has to be lowered is lowered a little more: so many dB higher are the peaks that other meters find afterwards.
 _MARGIN = 10 ** (-0.25 / 20)
@@ -90,7 +87,7 @@ class LimiterState:
 
 def limiter(rate: int, ceiling_db: float = CEILING, delay: int = DELAY) -> Limiter:
     """A limiter to `ceiling_db` dBTP. Raises UsageError where the delay is not a multiple of 10, 240 or more."""
-    segment, kernel = delay // SEGMENTS, _interpolator()
+    segment, kernel = delay // SEGMENTS, interpolator()
     if delay % SEGMENTS or segment < _HALF:
         raise UsageError(
             f"the limiter's delay must be a multiple of {SEGMENTS} samples, {SEGMENTS * _HALF} or more, not {delay!r}"
@@ -172,11 +169,3 @@ def _nodes(floors: DoubleArray, first: int, count: int) -> DoubleArray:
         # One after the other, so that the sum's order does not depend on how many nodes there are.
         total += least[shift : shift + count]
     return total / AHEAD
-
-
-def _interpolator() -> DoubleArray:
-    """Windowed sincs [points, TAPS]: four points from a sample on, for each of CUTOFFS."""
-    positions = np.arange(TAPS) - (_HALF - 1) - np.array([[0.0], [0.25], [0.5], [0.75]])
-    window = np.i0(2.5 * np.sqrt(np.maximum(0.0, 1 - (positions / _HALF) ** 2)))
-    kernel = np.concatenate([np.sinc(cutoff * positions) * window for cutoff in CUTOFFS])[1:]
-    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

@@ -6,6 +6,7 @@ from itertools import cycle, repeat
 
 import numpy as np
 import pytest
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,12 @@ class TestLimiter:
     def test_true_peaks_stay_below_the_ceiling(self, loudness: float) -> None:
         out, _ = levelled(leveller.levelling(RATE, 2, loudness), crackle(20))
         assert measure(out, RATE).true_peak <= -1.0
+
+    @pytest.mark.parametrize("quality", ["HQ", "VHQ"])
+    def test_other_meters_find_no_higher_peaks(self, quality: str) -> None:
+        out, _ = levelled(leveller.levelling(48_000, 2, -5.0, look_ahead=2), noise(6, rate=48_000))
+        between = np.abs(soxr.resample(out.T, 48_000, 192_000, quality=quality)).max()
+        assert 20 * np.log10(between) <= -1.0
 
     def test_it_leaves_what_is_below_alone(self) -> None:
         samples = noise(2) * np.float32(0.5)

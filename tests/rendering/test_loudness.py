@@ -7,7 +7,7 @@ import pytest
 
 from safa_stream import loudness
 from safa_stream.loudness import gated_loudness, k_weighting, step_energy
-from safa_stream.rendering.limiter import TAPS, true_peaks
+from safa_stream.peaks import TAPS, true_peaks
 from safa_stream.rendering.meter import begin_meter, measure, measure_loop, meter_step
 from safa_stream.types import FloatArray
 
