@@ -1,7 +1,7 @@
 """True peaks: how high a sound is between its samples (BS.1770-4 annex 2, four points a sample).
 
-Points between samples are sums over TAPS samples around them, told by two low passes: one that ends at half the rate, one
-where converters and resamplers begin to. Sound up there has higher peaks behind one or the other.
+Points between samples are sums over TAPS samples around them, told by two low passes: one that ends at half the rate,
+one where converters and resamplers begin to. Sound up there has higher peaks behind one or the other.
 """
 
 from __future__ import annotations
