@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 
 import numpy as np
@@ -27,6 +27,20 @@ RETURN_SECONDS = 1.0
 BACK_SECONDS = 2.0
 #: A view that is held firmly to its reference takes it in for this share of the steps.
 FIRM_RATIO = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How views are made. None: as the session's own, and where that is None too, as the model's default."""
+
+    steps: int | None = None
+    guidance: float | None = None
+    reference_ratio: float | None = None
+
+    def over(self, other: Settings) -> Settings:
+        """These, and the other's where these are None."""
+        mine = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(other, **mine)
 
 
 class Aim(Enum):
@@ -98,6 +112,7 @@ class Layer:
     bed_return: int | None = None
     ends_at: int | None = None
     guard: Guard = field(default_factory=Guard)
+    own: Settings = field(default_factory=lambda: Settings())
 
     @property
     def hop(self) -> int:

@@ -86,7 +86,7 @@ class Mix(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configure(Command):
-    """How views are made from the next one on. layer None: all layers. reference_ratio: 0..1."""
+    """How views are made from the next one on. layer None: of all layers, whatever they had. reference_ratio: 0..1."""
 
     name: ClassVar[str] = "configure"
     layer: int | None = None

@@ -21,7 +21,7 @@ from safa_stream.scene import format_prompts
 from safa_stream.session import messages as m
 from safa_stream.session import mixing, safety, steering
 from safa_stream.session.guard import Guard
-from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Layer, Work
+from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Layer, Settings, Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.sound import Making
@@ -123,10 +123,21 @@ class Session:
             number for number, layer in self.state.layers.items() if layer.work is None and self.lead(number) < lead
         ]
 
+    def settings(self) -> Settings:
+        """How views of layers without settings of their own are made."""
+        return Settings(self.state.steps, self.state.guidance, self.state.reference_ratio)
+
+    def wanted_steps(self, number: int) -> int:
+        """Solver steps that a layer's views are to be made with."""
+        steps = self.state.layers[number].own.over(self.settings()).steps
+        return self.state.model.facts.default_steps if steps is None else steps
+
     def start(self, number: int, steps: int | None = None, expected: float = 0.0) -> Work:
         """Begin a layer's next view; with `steps` where it is short of time. expected: seconds that it will take."""
         layer, facts = self.state.layers[number], self.state.model.facts
-        wanted = facts.default_steps if self.state.steps is None else self.state.steps
+        settings = layer.own.over(self.settings())
+        wanted, guidance = self.wanted_steps(number), settings.guidance
+        ratio = settings.reference_ratio or 0.0
         made_with = wanted if steps is None else min(steps, wanted)
         base = layer.base(self.state.position, expected, self.state.model, self.state.decoder)
         frame = base.views.frame(layer.plan)
@@ -138,10 +149,10 @@ class Session:
         plan = replace(
             layer.plan,
             table=state.model.solver(made_with),
-            reference_ratio=max(FIRM_RATIO, state.reference_ratio) if layer.firm else state.reference_ratio,
+            reference_ratio=max(FIRM_RATIO, ratio) if layer.firm else ratio,
             seed=max(heard, key=lambda part: part[1])[0].seed,
         )
-        guidance = facts.default_guidance if state.guidance is None else state.guidance
+        guidance = facts.default_guidance if guidance is None else guidance
         parts = [(turn.told, weight) for turn, weight in heard]
         state.works += 1
         work = Work(
@@ -328,6 +339,7 @@ class Session:
             else 0.0,
             "bed": layer.bed is not None,
             "ending": layer.ends_at is not None,
+            **asdict(layer.own.over(self.settings())),
             **asdict(state.strips[layer.number]),
         }
 

@@ -24,7 +24,7 @@ from safa_stream.session import mixing, safety, steering
 from safa_stream.session.bed import Bed
 from safa_stream.session.codec import command_from_json, command_to_json
 from safa_stream.session.guard import Guard, Measured
-from safa_stream.session.layer import Aim, Layer, Leaving
+from safa_stream.session.layer import Aim, Layer, Leaving, Settings
 from safa_stream.session.levels import LevelState
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.mixing import Strip
@@ -118,6 +118,7 @@ def _layer_out(state: State, layer: Layer, tensors: Tensors) -> dict[str, Any]:
         "strip": asdict(state.strips[layer.number]),
         "turns": [_turn_out(turn) for turn in layer.timeline.turns],
         "held_at": layer.timeline.held_at,
+        "own": asdict(layer.own),
         "phase": layer.phase,
         "ramp": layer.ramp,
         "aim": aim.value,
@@ -146,6 +147,7 @@ def _layer_in(state: State, number: int, values: dict[str, Any], tensors: Mappin
     for name in ("phase", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
         setattr(layer, name, values[name])
     layer.aim = Aim(values["aim"])
+    layer.own = Settings(**values["own"])
     if values["leaving_since"] is not None:
         layer.leaving = Leaving(np.asarray(tensors[f"{at}leaving"], np.float32), values["leaving_since"])
     if values["bed_since"] is not None:

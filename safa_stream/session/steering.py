@@ -15,7 +15,7 @@ from safa_stream.scene import Scene, WeightedPrompt
 from safa_stream.session import messages as m
 from safa_stream.session import mixing
 from safa_stream.session.guard import Guard
-from safa_stream.session.layer import Aim, Layer
+from safa_stream.session.layer import Aim, Layer, Settings
 from safa_stream.session.levels import begin_level
 from safa_stream.session.livescene import LayerScene, LiveScene, check_layer
 from safa_stream.session.loops import Capture, Part
@@ -207,17 +207,19 @@ def _mix(state: State, command: m.Mix) -> None:
 
 
 def _configure(state: State, command: m.Configure) -> None:
-    if command.layer is not None:
-        raise UsageError("field 'layer': steps, guidance and reference_ratio hold for all layers; leave it out")
+    layer = None if command.layer is None else state.layer(command.layer)
     # A scene has the rules for these values.
-    Scene(
-        (WeightedPrompt("rain"),),
-        steps=command.steps,
-        guidance=command.guidance,
-        reference_ratio=state.reference_ratio if command.reference_ratio is None else command.reference_ratio,
-    )
+    ratio = 0.0 if command.reference_ratio is None else command.reference_ratio
+    Scene((WeightedPrompt("rain"),), steps=command.steps, guidance=command.guidance, reference_ratio=ratio)
     if command.steps is not None:
         state.model.solver(command.steps)
+    asked = Settings(command.steps, command.guidance, command.reference_ratio)
+    if layer is not None:
+        layer.own = asked.over(layer.own)
+        return
+    for other in state.layers.values():
+        other.own = Settings()
+    if command.steps is not None:
         state.steps = command.steps
     if command.guidance is not None:
         state.guidance = command.guidance

@@ -243,7 +243,7 @@ class Runner:
         lead = live.session.lead(number)
         if not live.urgent or not math.isfinite(lead):
             return None
-        wanted = live.session.state.steps or self.model.facts.default_steps
+        wanted = live.session.wanted_steps(number)
         waiting = sum(other.urgent for other, _, _ in self._works) + 1
         for share in FEWER:
             steps = max(2, round(share * wanted))

@@ -47,6 +47,7 @@ def perform(session: Session) -> list[np.ndarray]:
     session.receive(m.RecallScene(scene="evening", morph=1.0))
     session.receive(m.Reseed(layer=0, seed=11, now=True))
     session.receive(m.Configure(guidance=2.0))
+    session.receive(m.Configure(layer=0, steps=3))
     parts.append(hear(session, 3))
     session.receive(m.RemoveLayer(layer=1, ramp=0.3))
     parts.append(hear(session, 2))
@@ -237,6 +238,16 @@ def test_frozen_scenes_hold_changes_back(model: Model) -> None:
     assert session.describe()["layers"][0]["prompts"] == "rain on a tent"
     session.receive(m.Freeze(on=False))
     assert session.describe()["layers"][0]["prompts"] == "campfire"
+
+
+def test_a_layer_can_have_settings_of_its_own(model: Model) -> None:
+    session = begun(model)
+    session.receive(m.AddLayer(prompts=parse_prompts("birds"), seed=9))
+    session.receive(m.Configure(layer=1, steps=3))
+    feed(session)
+    assert {e.layer: e.steps for e in session.events() if isinstance(e, m.ViewMade)} == {0: 2, 1: 3}
+    session.receive(m.Configure(steps=4))
+    assert [layer["steps"] for layer in session.describe()["layers"]] == [4, 4]
 
 
 @pytest.mark.parametrize(
