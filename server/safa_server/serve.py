@@ -100,7 +100,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         address, hub = await _open_ports(stack, settings, stations, runner)
         main = await _main_session(settings, stations)
         if main is not None:
-            address = replace(address, session=main.id)
+            address, stations.main = replace(address, session=main.id), main
             await _play_on_device(stack, settings, main)
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
@@ -122,13 +122,13 @@ async def _open_ports(
     if settings.osc_port != -1 and settings.osc_port is not None:
         osc = OscServer(
             stations,
-            lambda: next(iter(stations.all()), None),
+            lambda: _default_session(stations),
             OscSettings(settings.host, settings.osc_port, settings.osc_tcp_port, token=settings.token),
         )
         await osc.start()
         stack.push_async_callback(osc.close)
         if settings.oscquery_port is not None:
-            query = OscQuery(stations, lambda: next(iter(stations.all()), None), osc, settings.name)
+            query = OscQuery(stations, lambda: _default_session(stations), osc, settings.name)
             query_port = await stack.enter_async_context(
                 serve_oscquery(query, settings.host, settings.oscquery_port, security)
             )
@@ -198,6 +198,12 @@ async def _drain(settings: Settings, stations: Stations, hub: Hub) -> None:
     while time.monotonic() < end and any(hub.listeners(station) for station in stations.all()):
         await asyncio.sleep(0.05)
     await stations.drain()
+
+
+def _default_session(stations: Stations) -> Station | None:
+    """The session that OSC addresses without one mean: the server's own, else the oldest."""
+    main = stations.main
+    return main if main is not None and not main.closed else next(iter(stations.all()), None)
 
 
 def page_folder() -> Path:

@@ -345,6 +345,8 @@ class Stations:
         if storage is not None:
             runner.after_view = storage.after_view
         self._stations: dict[str, Station] = {}
+        #: The session that the server itself began with, if any.
+        self.main: Station | None = None
         self.draining = False
 
     async def open(self, request: OpenRequest) -> Station:

@@ -1,0 +1,38 @@
+"""From the wall clock, in which OSC's time tags are written, to samples of a session."""
+
+from __future__ import annotations
+
+from collections import deque
+
+#: Blocks whose departure is remembered: one second.
+REMEMBERED = 50
+#: A session whose blocks come so much later than before was paused: what is older tells nothing any more.
+PAUSED_NS = 100_000_000
+
+
+class SampleClock:
+    """When samples leave a session, learnt from its blocks.
+
+    An event loop hands blocks out late by some milliseconds, never early. So the earliest of the last second, seen from
+    sample 0, is nearest to the truth, and two time tags are as far apart in samples as they are on the wall clock.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._zeros: deque[int] = deque(maxlen=REMEMBERED)
+
+    def left(self, start: int, clock_ns: int) -> None:
+        """A block whose first sample is `start` left at `clock_ns` of the monotonic clock."""
+        zero = clock_ns - start * 1_000_000_000 // self._rate
+        if self._zeros and zero - min(self._zeros) > PAUSED_NS:
+            self._zeros.clear()
+        self._zeros.append(zero)
+
+    def sample(self, clock_ns: int, position: int, now_ns: int, playing: bool) -> int:
+        """The sample that leaves at `clock_ns`. position, playing: of the session at `now_ns`.
+
+        A session whose clock stands still, or whose blocks have not been seen, is counted from its position.
+        """
+        if not playing or not self._zeros:
+            return position + round((clock_ns - now_ns) * self._rate / 1_000_000_000)
+        return round((clock_ns - min(self._zeros)) * self._rate / 1_000_000_000)
