@@ -39,6 +39,9 @@ from safa_stream.models import load
 
 log = logging.getLogger("safa_server")
 
+#: The name of the session that a server begins with and keeps.
+MAIN = "main"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -94,11 +97,14 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         await asyncio.to_thread(runner.start)
         stack.callback(runner.stop)
         stations = Stations(runner, settings.sessions, storage)
-        if settings.restore:
-            for station in stations.restore():
-                log.info("session %s goes on at sample %d", station.id, station.position)
+        restored = stations.restore() if settings.restore else []
+        for station in restored:
+            log.info("session %s goes on at sample %d", station.id, station.position)
         address, hub = await _open_ports(stack, settings, stations, runner)
-        main = await _main_session(settings, stations)
+        main = await _main_session(settings, stations, restored)
+        for station in restored:
+            if station is not main:
+                hub.adopt(station)
         if main is not None:
             address, stations.main = replace(address, session=main.id), main
             await _play_on_device(stack, settings, main)
@@ -163,7 +169,7 @@ async def _open_ports(
     return address, hub
 
 
-async def _main_session(settings: Settings, stations: Stations) -> Station | None:
+async def _main_session(settings: Settings, stations: Stations, restored: list[Station]) -> Station | None:
     """The session that the server begins with and keeps: of its prompt or scene, or one that was restored."""
     scene: Any = settings.prompt
     if settings.scene is not None:
@@ -174,9 +180,9 @@ async def _main_session(settings: Settings, stations: Stations) -> Station | Non
         except ValueError as error:
             raise SceneError(f"the scene {settings.scene} is not JSON: {error}") from None
     if scene is None:
-        return next(iter(stations.all()), None)
+        return next((station for station in restored if station.name == MAIN), None)
     pacing: Literal["pull", "live"] = "live" if settings.device is None else "pull"
-    return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, "main"))
+    return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN))
 
 
 async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station) -> None:

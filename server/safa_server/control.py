@@ -1,0 +1,264 @@
+"""What a WebSocket client says and hears besides a session's commands and events; PROTOCOL.md "Messages".
+
+Field names are those of the wire; one that Python reserves carries a trailing underscore here (`from_` is "from").
+Samples and positions are of the session's clock unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Pacing = Literal["live", "pull"]
+Format = Literal["f32", "s16", "s24", "opus"]
+Code = Literal[
+    "bad_json",
+    "bad_message",
+    "unknown_type",
+    "unknown_field",
+    "missing_field",
+    "bad_value",
+    "token",
+    "not_allowed",
+    "not_open",
+    "already_open",
+    "no_session",
+    "admission",
+    "refused",
+    "failed",
+]
+
+#: What an error's code means.
+CODES: Mapping[Code, str] = {
+    "bad_json": "not JSON in UTF-8, NaN or Infinity, a name twice, or nested too deeply",
+    "bad_message": "not an object with a type, or a binary message",
+    "unknown_type": "no message has this type",
+    "unknown_field": "the message has a field that its type does not know; `field` names it",
+    "missing_field": "a field that its type needs is missing; `field` names it",
+    "bad_value": "a field's value is of the wrong kind or out of range; `field` names it",
+    "token": "the server's token is missing or wrong; the connection is closed with 1008",
+    "not_allowed": "this connection only listens, or the session's token is missing or wrong",
+    "not_open": "this connection has no session yet",
+    "already_open": "this connection has a session already",
+    "no_session": "there is no such session, or it has ended",
+    "admission": "the machine cannot keep more sessions or layers fed; `retry_after` says when to ask again",
+    "refused": "the session cannot do this now, as `reason` says",
+    "failed": "the server could not do it, though nothing was wrong with the message",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """Begin a session and listen to it.
+
+    scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`; rate in Hz and
+    channels of the audio frames, the session's own where None; lead: seconds of sound kept ready ahead; name: for
+    people; play: false lets the clock stand until `play`; token: the server's, where neither a header nor the address
+    carried it.
+    """
+
+    scene: str | dict[str, Any]
+    pacing: Pacing = "live"
+    format: Format = "f32"
+    rate: int | None = None
+    channels: int | None = None
+    lead: float | None = None
+    name: str | None = None
+    play: bool = True
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """Listen to a session that exists, or come back to it.
+
+    token: the session's, which `control` (to steer it, too) needs; a listener may give the server's instead. from: the
+    last frame that is not wanted again, by sequence number: every later one is sent, the same bytes as before. Without
+    it frames come from now on.
+    """
+
+    session: str
+    token: str | None = None
+    control: bool = False
+    format: Format = "f32"
+    rate: int | None = None
+    channels: int | None = None
+    from_: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Every frame up to this sequence number has arrived."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Pull pacing: allow so many more samples of the session's clock. Grants add up."""
+
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """Let the session's clock run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Let the session's clock stand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Ask for the server's clocks; client_clock comes back as it was sent."""
+
+    client_clock: int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playhead:
+    """Say which sample of the session's clock is being heard."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetState:
+    """Ask for the session's state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetProvenance:
+    """Ask what made the sound of frames with this provenance number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """Leave, and end the session if this client may control it. Who just disconnects can resume it for a while."""
+
+
+Control = Open | Join | Ack | Grant | Play | Pause | Ping | Playhead | GetState | GetProvenance | Close
+
+#: What a client may say besides commands, by the "type" of the wire.
+CONTROLS: Mapping[str, type[Control]] = {
+    "open": Open,
+    "join": Join,
+    "ack": Ack,
+    "grant": Grant,
+    "play": Play,
+    "pause": Pause,
+    "ping": Ping,
+    "playhead": Playhead,
+    "state": GetState,
+    "provenance": GetProvenance,
+    "close": Close,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The answer to `open` and `join`.
+
+    token: the session's secret, for who opened it or may control it; resume_seconds: how long it waits for a lost
+    client; rate, channels, format: of the frames that follow; session_rate, position: of the session's clock; credit:
+    samples granted that have not left yet (pull); resumed_from: the first frame that will be sent, where `from` was
+    given: later than asked for if the server no longer has all, null if it has none yet.
+    """
+
+    session: str
+    token: str | None
+    pacing: Pacing
+    format: Format
+    rate: int
+    channels: int
+    session_rate: int
+    position: int
+    playing: bool
+    control: bool
+    resume_seconds: float
+    credit: int
+    resumed_from: int | None
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A message was carried out. command: the number that later events name, where it was a command."""
+
+    command: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error:
+    """A message was refused and changed nothing.
+
+    field: what in it was wrong; retry_after: seconds until another try makes sense.
+    """
+
+    code: Code
+    reason: str
+    field: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    """The server's monotonic clock in nanoseconds, as in frames, and the sample that leaves next."""
+
+    client_clock: int | float
+    server_clock_ns: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateIs:
+    """The session's state."""
+
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenanceIs:
+    """What made the sound of frames with this provenance number."""
+
+    number: int
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """The client was too slow (or came back too late): these samples will not be sent.
+
+    from, to: first sample lost and first sample that follows, at the rate of the client's frames; samples: to - from.
+    """
+
+    samples: int
+    from_: int
+    to: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """The server is about to close the connection."""
+
+    reason: str
+
+
+Reply = Opened | Done | Error | Pong | StateIs | ProvenanceIs | Dropped | Closing
+
+#: What a client hears besides events, by the "type" of the wire.
+REPLIES: Mapping[str, type[Reply]] = {
+    "opened": Opened,
+    "done": Done,
+    "error": Error,
+    "pong": Pong,
+    "state": StateIs,
+    "provenance": ProvenanceIs,
+    "dropped": Dropped,
+    "closing": Closing,
+}

@@ -1,0 +1,256 @@
+"""The server's port: WebSockets at /ws (and at others' paths), HTTP for everything else.
+
+A request is answered, refused or made a WebSocket in `_process`, before any of it reaches a handler. PROTOCOL.md
+"Connections". The library speaks the framing; compression is off, so that no message is longer than it looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import NegotiationError
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from safa_server.connection import Connection
+from safa_server.http import Http, HttpRequest, HttpResponse, refusal, unauthorized
+from safa_server.hub import SWEEP_SECONDS, Hub
+from safa_server.security import token_in
+from safa_stream.errors import FailureError
+
+PATH = "/ws"
+PROTOCOL = Subprotocol("safa.v1")
+#: What the system may hold of one client's sound; its default can be many seconds of sound.
+SEND_BUFFER = 256 * 1024
+#: Requests that are being read, beside open WebSockets.
+MOST_HANDSHAKES = 64
+#: The longest that a client may take to close, and to fetch a file.
+CLOSE_SECONDS = 2.0
+DOWNLOAD_SECONDS = 120.0
+
+log = logging.getLogger("safa_server.websocket")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A WebSocket endpoint of another protocol on the same port.
+
+    takes: whether a path (without query) is its; serve: called with the open WebSocket; it returns or raises when the
+    connection is over; token: finds the server's token in a request, where it is not in the usual places.
+    """
+
+    takes: Callable[[str], bool]
+    serve: Callable[[ServerConnection], Awaitable[None]]
+    token: Callable[[HttpRequest], str | None] = lambda request: None
+
+
+class Quiet(logging.LoggerAdapter[logging.Logger]):
+    """The library's log as one-line messages at INFO: a client that misbehaves is no error of the server."""
+
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        given = kwargs.pop("exc_info", None)
+        error = sys.exc_info()[1] if given is True else given
+        about = f": {type(error).__name__}" if isinstance(error, BaseException) else ""
+        super().log(min(level, logging.INFO), f"{msg}{about}", *args)
+
+
+class Front:
+    """The port. `routes` are asked in order, after /ws."""
+
+    def __init__(self, hub: Hub, http: Http, routes: Sequence[Route] = ()) -> None:
+        self._hub = hub
+        self._http = http
+        self._routes = tuple(routes)
+        self._open = 0
+        self._reading = 0
+        self._server: Server | None = None
+
+    @asynccontextmanager
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+        """Serve within this context; gives the port, which is chosen by the system for 0. Raises FailureError.
+
+        At the end clients are told, and their connections closed with code 1001.
+        """
+        limits, accepted = self._hub.limits, self._accepted
+
+        class Accepted(ServerConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                accepted(self)
+
+        try:
+            server = await serve(
+                self._handle,
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else limits.handshake_seconds,
+                process_request=self._process,
+                select_subprotocol=_select,
+                create_connection=Accepted,
+                compression=None,
+                # Reading a request has a limit of its own; this one holds for an answer as well, such as a long loop.
+                open_timeout=DOWNLOAD_SECONDS,
+                ping_interval=limits.ping_seconds,
+                ping_timeout=limits.ping_seconds,
+                close_timeout=CLOSE_SECONDS,
+                max_size=limits.message_bytes,
+                max_queue=16,
+                # The pump of sound stops at write_bytes, below the lower mark, so no answer has to wait for it.
+                write_limit=(8 * limits.write_bytes, 2 * limits.write_bytes),
+                server_header=None,
+                logger=Quiet(log, {}),
+                backlog=128,
+            )
+        except OSError as error:
+            raise FailureError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        self._server = server
+        sweeping = asyncio.get_running_loop().create_task(self._sweep())
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            self._hub.tell_all("the server is shutting down")
+            server.close()
+            await server.wait_closed()
+            sweeping.cancel()
+
+    @property
+    def sockets(self) -> tuple[ServerConnection, ...]:
+        """WebSockets that are open."""
+        return () if self._server is None else tuple(self._server.connections)
+
+    def _accepted(self, connection: ServerConnection) -> None:
+        """Bound a new connection before a byte of it is read: what the system buffers, how many there are, and how long
+        its request may take."""
+        transport = connection.transport
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if self._reading >= MOST_HANDSHAKES + self._hub.limits.connections - self._open:
+            self._hub.metrics.add("safa_connections_refused_total", reason="too many")
+            transport.abort()
+            return
+        self._reading += 1
+        patience = asyncio.get_running_loop().call_later(
+            self._hub.limits.handshake_seconds, self._impatient, connection
+        )
+
+        def over(_: object) -> None:
+            self._reading -= 1
+            patience.cancel()
+
+        connection.request_rcvd.add_done_callback(over)
+        connection.connection_lost_waiter.add_done_callback(lambda _: connection.request_rcvd.cancel())
+
+    def _impatient(self, connection: ServerConnection) -> None:
+        self._hub.metrics.add("safa_connections_refused_total", reason="too slow")
+        connection.transport.abort()
+
+    def _process(self, connection: ServerConnection, request: Request) -> Response | None:
+        """The answer to a request, None where it becomes a WebSocket."""
+        asked = _request(request)
+        response = self._admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
+        # The library counts the time that the answer takes as a part of closing.
+        connection.close_timeout = CLOSE_SECONDS if response is None else DOWNLOAD_SECONDS
+        return None if response is None else _response(response, asked.method)
+
+    def _admit(self, asked: HttpRequest) -> HttpResponse | None:
+        """Why a WebSocket cannot be, None where it can."""
+        security, host, origin = self._hub.security, asked.headers.get("host"), asked.headers.get("origin")
+        try:
+            path, given = asked.path, token_in(asked.headers, asked.query)
+        except ValueError:
+            return self._refused("address", refusal(HTTPStatus.BAD_REQUEST, "the address cannot be read"))
+        if asked.method != "GET":
+            return self._refused("address", refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET", (("Allow", "GET"),)))
+        route = self._route(path)
+        if path != PATH and route is None:
+            return self._refused("address", refusal(HTTPStatus.NOT_FOUND, f"WebSockets are at {PATH}"))
+        if not security.knows_host(host):
+            return self._refused(
+                "host", refusal(HTTPStatus.MISDIRECTED_REQUEST, "this server is not known by that name")
+            )
+        if not security.trusts(origin, host):
+            return self._refused("origin", refusal(HTTPStatus.FORBIDDEN, "pages of that origin may not connect"))
+        if route is not None:
+            given = given or route.token(asked)
+        if not security.permits(given) and (given is not None or route is not None):
+            return self._refused("token", unauthorized())
+        if self._open >= self._hub.limits.connections:
+            busy = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", (("Retry-After", "5"),))
+            return self._refused("too many", busy)
+        return None
+
+    def _refused(self, reason: str, response: HttpResponse) -> HttpResponse:
+        self._hub.metrics.add("safa_connections_refused_total", reason=reason)
+        return response
+
+    def _route(self, path: str) -> Route | None:
+        return next((route for route in self._routes if route.takes(path)), None)
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        """Serve one WebSocket; whatever goes wrong in it stays in it."""
+        assert connection.request is not None
+        asked = _request(connection.request)
+        route = None if asked.path == PATH else self._route(asked.path)
+        self._open += 1
+        self._hub.metrics.set("safa_connections", self._open)
+        try:
+            if route is not None:
+                await route.serve(connection)
+            else:
+                permitted = self._hub.security.permits(token_in(asked.headers, asked.query))
+                await Connection(connection, self._hub, permitted).run()
+        except Exception as error:
+            log.error("a connection failed: %s: %s", type(error).__name__, error)
+            await connection.close(1011, "the server failed")
+        finally:
+            self._open -= 1
+            self._hub.metrics.set("safa_connections", self._open)
+
+    async def _sweep(self) -> None:
+        """Look after sessions and cut connections whose unread answers pile up."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._hub.sweep()
+            for connection in self.sockets:
+                if connection.transport.get_write_buffer_size() > self._hub.limits.stuck_bytes:
+                    connection.transport.abort()
+
+
+def _select(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Ours where it is offered; a client that offers none is taken as it is, and so are other protocols' clients."""
+    if PROTOCOL in offered:
+        return PROTOCOL
+    if offered and all(name.startswith("safa.") for name in offered):
+        raise NegotiationError(f"known is the sub-protocol {PROTOCOL}")
+    return None
+
+
+def _is_upgrade(asked: HttpRequest) -> bool:
+    return "websocket" in asked.headers.get("upgrade", "").lower()
+
+
+def _request(request: Request) -> HttpRequest:
+    """The library's request; of a header that comes twice the first counts (it raises if asked for such a one)."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.raw_items():
+        headers.setdefault(name.lower(), value)
+    # Before version 17 the library took GET only and did not say so.
+    return HttpRequest(getattr(request, "method", "GET"), request.path, headers)
+
+
+def _response(response: HttpResponse, method: str) -> Response:
+    body = b"" if method == "HEAD" else response.body
+    headers = Headers([("Date", formatdate(usegmt=True)), *response.all_headers()])
+    return Response(response.status.value, response.status.phrase, headers, body)

@@ -1,0 +1,181 @@
+"""A sound device that goes away and comes back, and what is counted when sound is late or too much."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safa_server.ring import FADE
+from safa_server.runner import Runner
+from safa_stream.models import load
+from safa_stream.types import FloatArray
+from tests.clients.playing import Played, begin
+from tests.clients.sound_servers import (
+    SoundServer,
+    equal_stretch,
+    jack_recording,
+    jack_server,
+    pulse_recording,
+    pulse_server,
+    recorded,
+)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """The engine with the built-in model, for all tests here."""
+    runner = Runner(load("builtin"))
+    runner.start()
+    yield runner
+    runner.stop()
+
+
+class TestAway:
+    @pytest.mark.parametrize("kind", ["jack", "pulse", "process"])
+    def test_the_session_goes_on_and_the_device_comes_back(
+        self, kind: str, runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        async def unplug(server: SoundServer) -> tuple[Played, int]:
+            played = await begin(runner, server.device)
+            station = played.station
+            try:
+                station.play()
+                await played.until(lambda status: status.buffered > 0.1)
+                if kind == "process":
+                    os.kill(child_of_this_process(), signal.SIGKILL)
+                else:
+                    server.pull_out()
+                await played.until(lambda status: not status.open)
+                before, began = station.position, time.monotonic()
+                await asyncio.sleep(0.4)
+                away = (station.position - before) / station.rate
+                assert away == pytest.approx(time.monotonic() - began, abs=0.15), "the server's clock takes over"
+                if kind != "process":
+                    server.start()
+                await played.until(lambda status: status.open and status.buffered > 0.1)
+                # The recorder's start holds the event loop up, which is not what is tested here.
+                station.pause()
+                await asyncio.sleep(0.1)
+                back = station.position
+                with pulse_recording(heard) if kind == "pulse" else jack_recording(heard):
+                    await played.play(0.5)
+                await played.output.stop()
+            finally:
+                station.close()
+            return played, back
+
+        heard = tmp_path / ("heard.f32" if kind == "pulse" else "heard.wav")
+        with pulse_server(monkeypatch, tmp_path) if kind == "pulse" else jack_server(monkeypatch) as server:
+            played, back = asyncio.run(unplug(server))
+        assert [event.name for event in played.said] == ["opened", "lost", "back"]
+        assert server.device.split()[0] in played.said[1].text
+        assert played.said[1].position < played.said[2].position
+        assert (played.output.status.lost, played.output.status.open) == (1, False)
+        assert played.output.status.unheard > 0
+        part = sounding(recorded(heard))
+        at, equal = equal_stretch(played.frames, part)
+        assert equal == len(part) > 12_000, "what it plays then is what the session makes"
+        assert at + len(part) > back
+
+
+class TestCounters:
+    def test_sound_that_somebody_else_granted_is_dropped_and_counted(
+        self, runner: Runner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def flood(server: SoundServer) -> Played:
+            played = await begin(runner, server.device)
+            try:
+                await asyncio.sleep(1.0)
+                played.station.grant(48_000 * 3)
+                await played.play(3.5)
+                await played.output.stop()
+            finally:
+                played.station.close()
+            return played
+
+        with jack_server(monkeypatch) as server:
+            status = asyncio.run(flood(server)).output.status
+        assert status.dropped > 48_000
+        assert status.lost == 0
+
+    def test_late_sound_is_an_underrun_and_said_so(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def stall(server: SoundServer) -> Played:
+            played = await begin(runner, server.device)
+            try:
+                await played.play(0.5)
+                played.station.play()
+                await played.until(lambda status: status.buffered > 0.1)
+                # What an overloaded machine does to the event loop.
+                time.sleep(0.6)
+                await played.until(lambda status: status.underruns > 0 and status.buffered > 0.3)
+                # The buffer has grown by then.
+                time.sleep(0.3)
+                await played.until(lambda status: status.buffered > 0.3)
+                await played.output.stop()
+            finally:
+                played.station.close()
+            return played
+
+        with jack_server(monkeypatch) as server:
+            played = asyncio.run(stall(server))
+        assert played.output.status.underruns == 1
+        assert 0.2 < played.output.status.missing < 0.8
+        (said,) = [event for event in played.said if event.name == "underrun"]
+        assert "1 time(s)" in said.text and "0.4 s are kept ready" in said.text
+
+    def test_a_session_that_was_closed_is_no_underrun(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def close(server: SoundServer) -> Played:
+            played = await begin(runner, server.device)
+            played.station.play()
+            await played.until(lambda status: status.buffered > 0.1)
+            played.station.close()
+            await asyncio.sleep(0.5)
+            await played.output.stop()
+            return played
+
+        with jack_server(monkeypatch) as server:
+            status = asyncio.run(close(server)).output.status
+        assert (status.underruns, status.missing, status.lost) == (0, 0, 0)
+
+    def test_a_pause_is_no_underrun(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def pause(server: SoundServer) -> Played:
+            played = await begin(runner, server.device)
+            try:
+                for _ in range(3):
+                    await played.play(0.2)
+                    await asyncio.sleep(0.4)
+                await played.output.stop()
+            finally:
+                played.station.close()
+            return played
+
+        with jack_server(monkeypatch) as server:
+            status = asyncio.run(pause(server)).output.status
+        assert (status.underruns, status.missing) == (0, 0)
+
+
+def sounding(frames: FloatArray) -> FloatArray:
+    """Frames [N, 2] from the first that is not silent to the last, without the fades at both ends."""
+    loud = np.flatnonzero(frames.any(axis=1))
+    return frames[loud[0] + FADE : loud[-1] + 1 - 2 * FADE]
+
+
+def child_of_this_process() -> int:
+    """The number of the one device process that this one has begun."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            words, stat = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
+        except OSError:
+            continue
+        if b"safa_server.device_process" in words and int(stat.rsplit(")", 1)[1].split()[1]) == os.getpid():
+            found.append(int(folder.name))
+    (child,) = found
+    return child
