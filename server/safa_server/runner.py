@@ -235,6 +235,9 @@ class Runner:
                 except SafaError as error:
                     live.failure = str(error)
                     continue
+                except Exception as error:  # whatever a model raises must not end the other sessions
+                    self._failed(live, error)
+                    continue
             self.stats.views_with_fewer_steps += steps is not None
             self._works.append((live, work, time.perf_counter()))
 
@@ -312,7 +315,10 @@ class Runner:
         rows_seconds = work.steps * stats.row_seconds + stats.decode.percentile(50)
         stats.real_time_factor += 0.1 * (added / rows_seconds - stats.real_time_factor)
         if self.after_view is not None:
-            self.after_view(live)
+            try:
+                self.after_view(live)
+            except Exception as error:  # what is done beside the sound must not end it
+                log.error("after a view: %s: %s", type(error).__name__, error)
 
     def _calibrate(self) -> None:
         scene = LiveScene.from_value(", ".join(self.model.facts.sounds[:1]) or "sound")
@@ -353,8 +359,11 @@ class Runner:
         return LARGEST_BATCH // 2 if 4 * seconds(views(1)) > 1.5 * seconds(views(4)) else 2
 
     def _fail(self, chosen: list[tuple[Live, Work, float]], error: Exception) -> None:
-        self.stats.failures += 1
-        log.error("a batch of %d views failed: %s: %s", len(chosen), type(error).__name__, error)
         for live, work, _ in chosen:
             self._works = [item for item in self._works if item[1] is not work]
-            live.failure = f"{type(error).__name__}: {error}"
+            self._failed(live, error)
+
+    def _failed(self, live: Live, error: Exception) -> None:
+        self.stats.failures += 1
+        log.error("a session's view failed: %s: %s", type(error).__name__, error)
+        live.failure = f"{type(error).__name__}: {error}"
