@@ -16,6 +16,17 @@ HAS_DIFFUSERS = importlib.util.find_spec("diffusers") is not None
 collect_ignore = ([] if HAS_TORCH else ["training"]) + ([] if HAS_TORCH and HAS_DIFFUSERS else ["torch"])
 
 
+#: Tests that talk to programs of other makers: a browser, OSC tools, audio servers and the PortAudio library.
+WITH_PROGRAMS = ("browser", "test_osc_programs", "test_audio_servers", "test_device", "test_device_away", "test_play")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them, so that `make test` needs nothing but Python."""
+    for item in items:
+        if item.path.stem in WITH_PROGRAMS or item.path.parent.name in WITH_PROGRAMS:
+            item.add_marker("programs")
+
+
 def pytest_report_header() -> str:
     """Say what cannot be tested here."""
     missing = [name for name, there in (("torch", HAS_TORCH), ("diffusers", HAS_DIFFUSERS)) if not there]
