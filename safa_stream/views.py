@@ -87,6 +87,8 @@ class Lender:
         """Write into Mid (frames start .. stop - 1) of a view's `which`, states or history [C, T, F], after a step."""
         if stop <= start:
             return
+        if any(getattr(source, which) is None for source in self.sources):
+            return  # a reference whose solver kept no history lends none
         xp = array_api_compat.array_namespace(view)
         mids = [
             xp.roll(getattr(source, which)[index + 1][:, start:stop], -self.shift, axis=1) for source in self.sources

@@ -263,3 +263,16 @@ def test_a_view_can_begin_at_any_frame_that_has_a_past() -> None:
     assert early.frame(plan) == 10
     _, hop = stream.advance(model, plan, early, encoded, 1.5)
     assert np.allclose(hop[:, :4], made.trajectory.states[-1][:, 10:14], atol=1e-5)
+
+
+def test_views_join_a_past_whose_solver_kept_no_history() -> None:
+    model = toy()
+    encoded = model.encode(parse_prompts("low"), (), 0)
+    state, _ = run(model, plan_for(model, steps=8), 1)
+    for steps in (2, 8, 3, 12):
+        plan = plan_for(model, steps=steps)
+        before = state.past
+        state, hop = stream.advance(model, plan, state, encoded, 1.5)
+        assert before is not None
+        assert np.isfinite(hop).all()
+        assert np.allclose(hop[:, :4], before.states[-1][:, :4], atol=1e-5)

@@ -1,16 +1,25 @@
-"""Measure speed, first chunk, memory, the engine's own share, and streaming against averaging.
+"""Measure speed, first chunk, memory, the engine's own share, and streaming against averaging; or a live server.
 
-example:
+`bench live` starts a server and measures it with clients of its own: how soon it is heard and does what it is told, how
+many sessions it keeps fed, what listeners cost. `bench soak` has sessions attacked for as long as one likes, counts
+every sample of the others, and ends with exit code 1 where something was wrong.
+
+examples:
   safa-stream bench --minutes 30 --json
+  safa-stream bench live
+  safa-stream bench soak --seconds 3600 --json
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from safa_stream.cli.figures import add_common, progress, tell
+from safa_stream.cli.values import count, duration, positive
 
-HELP = "measure speed and memory on this machine"
+HELP = "measure speed and memory on this machine, or a live server"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +28,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", default="rain")
     parser.add_argument("--seconds", type=float, default=60.0, help="sound of a speed run (default: 60)")
     parser.add_argument("--minutes", type=float, default=30.0, help="sound of the memory run (default: 30)")
+    parser.set_defaults(what=None)
+    whats = parser.add_subparsers(title="of a live server", metavar="[live|soak]", dest="what", required=False)
+    live = _part(whats, "live", "how soon, how many, how cheap for listeners")
+    live.add_argument("--prompt", default=argparse.SUPPRESS, help="what sessions sound like (default: rain)")
+    live.add_argument("--runs", type=count, default=5, metavar="N", help="sessions for the first audio (default: 5)")
+    live.add_argument("--changes", type=count, default=20, metavar="N", help="of prompt and of gain (default: 20)")
+    live.add_argument("--hold", type=duration, default=30.0, metavar="TIME",
+                      help="how long all sessions that were taken are held (default: 30)")  # fmt: skip
+    live.add_argument("--listeners", type=count, default=200, metavar="N", help="of one session (default: 200)")
+    live.add_argument("--window", type=positive, default=10.0, metavar="SECONDS",
+                      help="of each measurement of CPU time, at least (default: 10)")  # fmt: skip
+    soak = _part(whats, "soak", "sessions that go on beside hostile clients")
+    soak.add_argument("--seconds", type=duration, default=120.0, metavar="TIME", help="how long (default: 120)")
+    soak.add_argument("--sessions", type=count, default=4, metavar="N", help="half of them attacked (default: 4)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
+    if options.what is not None:
+        return {"live": _live, "soak": _soak}[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load
 
@@ -31,3 +56,70 @@ def run(options: argparse.Namespace) -> int:
     found = bench.measure(model, options.model, options.prompt, options.seconds, options.minutes, report)
     tell(options.json, found, bench.table(found))
     return 0
+
+
+def _part(whats: Any, name: str, about: str) -> argparse.ArgumentParser:
+    """A part's parser: what the command's own options said holds where it says nothing."""
+    part: argparse.ArgumentParser = whats.add_parser(name, help=about, description=about, allow_abbrev=False)
+    same: dict[str, Any] = {"default": argparse.SUPPRESS}
+    part.add_argument("--model", help="a model's name or folder (default: builtin)", **same)
+    part.add_argument("--device", help="where the network runs (default: cpu)", **same)
+    part.add_argument("--json", action="store_true", help="print one JSON object", **same)
+    part.add_argument("--quiet", action="store_true", help="no progress", **same)
+    part.add_argument("--debug", action="store_true", help="show the whole trace of an error", **same)
+    part.add_argument("--steps", type=count, metavar="N", help="solver steps (default: the model's)")
+    part.add_argument("--layers", type=count, metavar="N", help="that the server takes (default: by its speed)")
+    part.add_argument("--random", type=int, default=0, metavar="N", help="seed of sounds and moments (default: 0)")
+    return part
+
+
+def _live(options: argparse.Namespace) -> int:
+    from safa_server.measuring import live, meanings
+    from safa_server.measuring.servers import measured
+
+    plan = live.LivePlan(
+        model=options.model,
+        compute=options.device,
+        prompt=options.prompt,
+        steps=options.steps,
+        layers=options.layers,
+        runs=options.runs,
+        changes=options.changes,
+        hold=options.hold,
+        listeners=options.listeners,
+        window=options.window,
+        seed=options.random,
+    )
+    _say(options, measured(live.measure(plan, progress(options.quiet))), meanings.LIVE)
+    return 0
+
+
+def _soak(options: argparse.Namespace) -> int:
+    from safa_server.measuring import meanings, soak
+    from safa_server.measuring.servers import measured
+
+    plan = soak.SoakPlan(
+        seconds=options.seconds,
+        sessions=options.sessions,
+        model=options.model,
+        compute=options.device,
+        steps=options.steps,
+        layers=options.layers,
+        seed=options.random,
+    )
+    found = measured(soak.soak(plan, progress(options.quiet)))
+    _say(options, found, meanings.SOAK)
+    for line in found["broken"]:
+        progress(False)(f"wrong: {line}")
+    return 1 if found["broken"] else 0
+
+
+def _say(options: argparse.Namespace, found: Mapping[str, Any], meanings: Sequence[tuple[str, str]]) -> None:
+    from safa_stream.evaluation.bench import machine
+    from safa_stream.evaluation.tables import text_table
+
+    rows = [[name, "-" if found[name] is None else found[name], meaning] for name, meaning in meanings]
+    about = machine()
+    busy = f"{found['load_before']:.1f} processes wanted to run in the minute before"
+    table = f"{about}; {busy}; model {options.model}\n" + text_table(["", "", ""], rows)
+    tell(options.json, {**found, "machine": about, "model": options.model}, table)

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
+
+import numpy as np
 
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
@@ -35,7 +38,7 @@ from safa_stream.session.state import (
 )
 from safa_stream.session.timeline import Turn
 from safa_stream.stream import View
-from safa_stream.types import Chunk
+from safa_stream.types import Chunk, FloatArray
 
 #: A view is told of so many prompts at once at most: each needs a reference of its own.
 LARGEST_MIXTURE = 4
@@ -97,11 +100,20 @@ class Session:
                 self.state.tell(m.BedEnded(position=start, layer=number, samples=ended))
         self.state.mix, mixed = mixing.mix(self.state.mix, blocks, count)
         self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
+        self._meter(blocks, out)
         self.state.position += count
         self._end_layers()
         chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
         self.state.sequence += 1
         return chunk
+
+    def _meter(self, blocks: Mapping[int, FloatArray], out: FloatArray) -> None:
+        """Note how high the block was, behind every layer's gain and at the end."""
+        state = self.state
+        for number, block in blocks.items():
+            strip = state.strips[number]
+            state.levels[number] = -math.inf if strip.mute else decibels(block) + strip.gain
+        state.levels[None] = decibels(out)
 
     def events(self) -> list[m.Event]:
         """What happened since the last call."""
@@ -317,7 +329,7 @@ class Session:
             "guidance": state.guidance,
             "reference_ratio": state.reference_ratio,
             "model": state.model.facts.name,
-            "master": asdict(state.master),
+            "master": {**asdict(state.master), "level": _shown(state.levels.get(None))},
             "scenes": sorted(state.scenes),
             "layers": [self._layer(layer) for _, layer in sorted(state.layers.items())],
         }
@@ -339,9 +351,21 @@ class Session:
             else 0.0,
             "bed": layer.bed is not None,
             "ending": layer.ends_at is not None,
+            "level": _shown(state.levels.get(layer.number)),
             **asdict(layer.own.over(self.settings())),
             **asdict(state.strips[layer.number]),
         }
+
+
+def decibels(block: FloatArray) -> float:
+    """Highest sample of a block in dB of full scale."""
+    highest = float(np.abs(block).max()) if block.size else 0.0
+    return 20 * math.log10(highest) if highest > 0 else -math.inf
+
+
+def _shown(level: float | None) -> float | None:
+    """A level as JSON holds it, silence as SILENT; None before anything was heard."""
+    return None if level is None else round(max(level, mixing.SILENT), 1)
 
 
 def _heaviest(heard: list[tuple[Turn, float]]) -> list[tuple[Turn, float]]:

@@ -60,6 +60,7 @@ class State:
     events: deque[m.Event] = field(default_factory=lambda: deque(maxlen=LARGEST_EVENTS))
     log: list[dict[str, Any]] = field(default_factory=list)
     lines: int = 0
+    levels: dict[int | None, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, scene: LiveScene) -> State:

@@ -55,12 +55,15 @@ class Address:
     token: str | None
     tls: bool
     session: str | None = None
+    session_token: str | None = None
 
     @property
     def url(self) -> str:
-        """The page's address, with the token where one is needed (behind #, so it is not sent or logged)."""
+        """The page's address; behind # (so that it is not sent or logged) the token, or the server's own session."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         secret = f"#token={self.token}" if self.token else ""
+        if self.session is not None:
+            secret = f"#session={self.session}&token={self.session_token}&control=1"
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}/{secret}"
 
     def ready_file(self) -> dict[str, Any]:
@@ -106,7 +109,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
             if station is not main:
                 hub.adopt(station)
         if main is not None:
-            address, stations.main = replace(address, session=main.id), main
+            address, stations.main = replace(address, session=main.id, session_token=main.token), main
             await _play_on_device(stack, settings, main)
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
