@@ -116,10 +116,12 @@ def _soak(options: argparse.Namespace) -> int:
 
 def _say(options: argparse.Namespace, found: Mapping[str, Any], meanings: Sequence[tuple[str, str]]) -> None:
     from safa_stream.evaluation.bench import machine
-    from safa_stream.evaluation.tables import text_table
+    from safa_stream.evaluation.tables import cell
 
-    rows = [[name, "-" if found[name] is None else found[name], meaning] for name, meaning in meanings]
+    rows = [(name, cell("-" if found[name] is None else found[name]), meaning) for name, meaning in meanings]
+    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
     about = machine()
     busy = f"{found['load_before']:.1f} processes wanted to run in the minute before"
-    table = f"{about}; {busy}; model {options.model}\n" + text_table(["", "", ""], rows)
+    lines = [f"{name.ljust(names)}  {value.rjust(values)}  {meaning}" for name, value, meaning in rows]
+    table = "\n".join([f"{about}; {busy}; model {options.model}", "", *lines])
     tell(options.json, {**found, "machine": about, "model": options.model}, table)

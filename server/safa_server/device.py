@@ -105,7 +105,7 @@ class DeviceOutput:
 
     def __init__(self, station: Station, request: DeviceRequest, report: Callable[[DeviceEvent], None]) -> None:
         if station.pacing == "live":
-            raise UsageError("a sound device sets the pace: open its session with pacing 'pull', not 'live'")
+            raise UsageError("a sound device sets the pace: open its session with pacing 'device', not 'live'")
         self._station, self._request, self._report = station, request, report
         self._status = DeviceStatus()
         self._child: DeviceProcess | None = None

@@ -57,7 +57,7 @@ def play(model: Model, request: PlayRequest, listeners: Listeners) -> Progress:
 
 
 async def _play(runner: Runner, request: PlayRequest, listeners: Listeners) -> Progress:
-    station = await Stations(runner).open(OpenRequest(request.scene, "pull", request.lead))
+    station = await Stations(runner).open(OpenRequest(request.scene, "device", request.lead))
     station.pause()
     output = DeviceOutput(station, request.device, listeners.device)
     try:

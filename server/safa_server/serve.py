@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safa_server import osc_documents
+from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest
 from safa_server.discovery import announced, wanted
 from safa_server.http import Http, HttpRequest
 from safa_server.hub import Hub
@@ -184,19 +185,21 @@ async def _main_session(settings: Settings, stations: Stations, restored: list[S
             raise SceneError(f"the scene {settings.scene} is not JSON: {error}") from None
     if scene is None:
         return next((station for station in restored if station.name == MAIN), None)
-    pacing: Literal["pull", "live"] = "live" if settings.device is None else "pull"
+    pacing = "live" if settings.device is None else "device"
     return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN))
 
 
 async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station) -> None:
     if settings.device is None:
         return
-    from safa_server.device import DeviceOutput, DeviceRequest
-
     name = None if settings.device == "default" else settings.device
-    output = DeviceOutput(main, DeviceRequest(name), lambda event: log.info("sound device: %s", event))
+    output = DeviceOutput(main, DeviceRequest(name), _log_device)
     await output.start()
     stack.push_async_callback(output.stop)
+
+
+def _log_device(event: DeviceEvent) -> None:
+    log.log(logging.WARNING if event.name in ("lost", "underrun") else logging.INFO, "sound device: %s", event.text)
 
 
 async def _drain(settings: Settings, stations: Stations, hub: Hub) -> None:

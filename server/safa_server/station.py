@@ -2,6 +2,7 @@
 
 live    the wall clock drives: blocks of 20 ms leave as their time comes, a short burst ahead at first
 pull    listeners' credits drive: a block leaves when it is granted and ready; generation waits for them
+device  a sound device's credits drive, which wait for nothing: what is late is heard as a bed, as in live
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class OpenRequest:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.pacing not in ("live", "pull"):
-            raise UsageError(f"field 'pacing' must be 'live' or 'pull', not {self.pacing!r}")
+        if self.pacing not in ("live", "pull", "device"):
+            raise UsageError(f"field 'pacing' must be 'live', 'pull' or 'device', not {self.pacing!r}")
         lead = self.lead_seconds
         if lead is not None and (
             isinstance(lead, bool) or not isinstance(lead, int | float) or not LEAST_LEAD <= lead <= LARGEST_LEAD
@@ -135,7 +136,7 @@ class Station:
         if self.closed:
             raise UsageError("the session is closed")
         more = self._more_layers(command)
-        if self.pacing == "live" and more:
+        if self.pacing != "pull" and more:
             self._runner.admit(more)
         with self._live.lock:
             number = self._live.session.receive(command)
@@ -170,8 +171,8 @@ class Station:
         most = round(LARGEST_CREDIT_SECONDS * self.rate)
         if isinstance(samples, bool) or not isinstance(samples, int) or not 0 < samples <= most:
             raise UsageError(f"field 'samples' must be a whole number from 1 to {most}, not {samples!r}")
-        if self.pacing != "pull":
-            raise UsageError("only sessions with pacing 'pull' take grants")
+        if self.pacing == "live":
+            raise UsageError("a session with pacing 'live' takes no grants")
         self._credit = min(most, self._credit + samples)
         self._granted.set()
 
@@ -216,10 +217,13 @@ class Station:
             await asyncio.sleep(0.005)
             self._pump()
         while True:
-            if self.pacing == "live":
-                await self._live_step()
-            else:
-                await self._pull_step()
+            match self.pacing:
+                case "live":
+                    await self._live_step()
+                case "device":
+                    await self._device_step()
+                case _:
+                    await self._pull_step()
             self._pump()
 
     def _begun(self) -> bool:
@@ -252,6 +256,14 @@ class Station:
             await asyncio.sleep(0)
         else:
             await asyncio.sleep(0.005)
+
+    async def _device_step(self) -> None:
+        if not self.playing or self._credit < BLOCK:
+            await self._called()
+            return
+        self._leave()
+        self._credit -= BLOCK
+        await asyncio.sleep(0)
 
     async def _called(self) -> None:
         """Wait for `play` or `grant`, not long: events have to be told meanwhile."""
@@ -356,7 +368,7 @@ class Stations:
         if len(self.all()) >= self.largest:
             raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
         scene = LiveScene.from_value(request.scene)
-        live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing == "live")
+        live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
         session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
         try:
             if self.storage is not None:
@@ -370,7 +382,7 @@ class Stations:
         """The sessions that the storage holds, on the air again."""
         found = []
         for kept in [] if self.storage is None else self.storage.kept():
-            live = self.runner.adopt(kept.session, kept.lead_seconds, kept.pacing == "live")
+            live = self.runner.adopt(kept.session, kept.lead_seconds, kept.pacing != "pull")
             assert self.storage is not None
             self.storage.watch(live, kept)
             request = OpenRequest("", kept.pacing, kept.lead_seconds, kept.name)

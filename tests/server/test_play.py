@@ -23,9 +23,9 @@ class TestCommands:
             (system,) = [device for device in listed if device["name"] == "system"]
             assert (system["channels"], system["rate"]) == (2, 48_000)
             playing = safa("play", "crickets", "--device", "system jack", "--record", str(take), "--json")
-            time.sleep(6)
+            wait_for_sound(tmp_path, playing)
             playing.send_signal(signal.SIGINT)
-            told, errors = playing.communicate(timeout=20)
+            told, errors = playing.communicate(timeout=60)
         assert playing.returncode == 0, errors
         result = json.loads(told)
         assert "Traceback" not in errors
@@ -38,6 +38,16 @@ class TestCommands:
         _, errors = playing.communicate(timeout=30)
         assert playing.returncode in (1, 2)
         assert "no sound device" in errors and errors.count("\n") == 1
+
+
+def wait_for_sound(folder: Path, playing: subprocess.Popen[str]) -> None:
+    """Until a recording that is not finished yet holds a second of sound."""
+    until = time.monotonic() + 60
+    while playing.poll() is None and time.monotonic() < until:
+        if any(file.stat().st_size > 48_000 * 2 * 4 for file in folder.glob(".take.wav.*.part")):
+            return
+        time.sleep(0.05)
+    pytest.fail("nothing was recorded")
 
 
 def safa(*words: str) -> subprocess.Popen[str]:
