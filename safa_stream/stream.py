@@ -226,19 +226,13 @@ class _Past:
 
     def join(self, view: Array, which: str, index: int) -> None:
         """Write the past's states or history after step `index` into a view's [C, L, F]."""
-        if self.joins:
+        if self.joins and self.trajectory is not None:
             xp, own = array_api_compat.array_namespace(view), view[:, : self.overlap]
-            past = self._of_past(which, index + 1)
+            past = self.trajectory.kept(which, index + 1)
             if self.copied[index]:
                 own[...] = xp.where(self.masks[index], past, own)
             else:
                 own[...] = self.shares[index] * past + self.rest[index] * own
-
-    def _of_past(self, which: str, index: int) -> Array:
-        """The past's states or history; where its solver kept no history, what it came to is its clean estimate."""
-        assert self.trajectory is not None
-        kept = getattr(self.trajectory, which)
-        return self.trajectory.states[-1] if kept is None else kept[index]
 
     def told(self, x: Array, index: int) -> tuple[Array | None, Array | None]:
         """(context [B, C, L, F], known [B, L]) for the batch's first row; the others, references, are told nothing.

@@ -38,6 +38,11 @@ class Trajectory:
         """N, the number of steps that are kept."""
         return int(self.states.shape[0]) - 1
 
+    def kept(self, which: str, index: int) -> Array:
+        """`states` or `history` at an index; without history, what the solver came to is its clean estimate."""
+        values = getattr(self, which)
+        return self.states[-1] if values is None else values[index]
+
     def frames(self, start: int, stop: int) -> Trajectory:
         """The same steps of frames start .. stop - 1."""
         history = None if self.history is None else self.history[:, :, start:stop]

@@ -118,9 +118,9 @@ def _bridge(model: Model, part: Part, past: Trajectory, future: Trajectory, fram
         for rows, which in ((x, "states"), (h, "history")):
             if rows is None:
                 continue
-            own, before = rows[0], getattr(past, which)[index + 1]
+            own, before = rows[0], past.kept(which, index + 1)
             own[:, :overlap] = _chosen(mask, before, own[:, :overlap])
-            after = getattr(future, which)[index + 1]
+            after = future.kept(which, index + 1)
             own[:, -overlap:] = _chosen(like(left[::-1, None].copy(), x), after, own[:, -overlap:])
     return model.to_numpy(x[0])
 

@@ -129,6 +129,12 @@ class Session:
             return -math.inf
         return (layer.sound.end - self.state.position) / self.state.rate
 
+    def is_waiting(self, number: int) -> bool:
+        """Whether a layer waits for its first sound, for a change right after the playhead, or to go back."""
+        layer = self.state.layers[number]
+        aim = layer.aim if layer.work is None else layer.work.aim
+        return layer.heard_from is None or aim is not Aim.NEXT
+
     def wanting(self, lead: float) -> list[int]:
         """Layers that want a view: those that have less than `lead` seconds ahead and no view in the making."""
         return [

@@ -37,6 +37,11 @@ SPARE_SHARE = 0.4
 FEWER = (1.0, 0.75, 0.5, 0.34)
 #: Share of the measured speed that sessions may use up; the rest is for what comes unforeseen.
 USABLE = 0.9
+#: A layer is short of sound when it has less ahead than so many views take to make.
+SHORT_VIEWS = 1.5
+#: Ranks of layers that want views.
+SHORT, WAITING, CAN_WAIT = 0, 1, 2
+LEAST_STEPS = 2
 #: The engine looks for work at least so often, seconds.
 IDLE_SECONDS = 0.05
 
@@ -194,16 +199,11 @@ class Runner:
             with self._changed:
                 if self._stopping:
                     return
-                lives, jobs = list(self._lives), list(self._jobs)
-                self._jobs.clear()
-            for job, future in jobs:
-                if future.set_running_or_notify_cancel():
-                    try:
-                        future.set_result(job())
-                    except Exception as error:  # it belongs to whoever waits for the result
-                        future.set_exception(error)
+                lives = list(self._lives)
             self._begin_views(lives)
             chosen = self._choose()
+            if not any(self._is_short(live, work) for live, work, _ in chosen):
+                self._do_a_job()
             if not chosen:
                 with self._changed:
                     if not self._stopping:
@@ -214,17 +214,40 @@ class Runner:
             except Exception as error:  # whatever a model raises must not end the other sessions
                 self._fail(chosen, error)
 
+    def _do_a_job(self) -> None:
+        """One job between two steps, while nobody is short of sound."""
+        with self._changed:
+            if not self._jobs:
+                return
+            job, future = self._jobs.popleft()
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(job())
+            except Exception as error:  # it belongs to whoever waits for the result
+                future.set_exception(error)
+
+    def _is_short(self, live: Live, work: Work) -> bool:
+        """Whether a layer that is heard will soon have nothing more."""
+        with live.lock:
+            layer = live.session.state.layers.get(work.layer)
+            if layer is None or layer.heard_from is None or not live.urgent:
+                return False
+            return layer.lead(live.session.position) / live.session.rate < self._short_seconds()
+
+    def _short_seconds(self) -> float:
+        return SHORT_VIEWS * self.stats.view_seconds
+
     def _begin_views(self, lives: list[Live]) -> None:
         """Start views, the most urgent first; no more than are worked on together, as a later start hears of more."""
-        wanting: list[tuple[tuple[bool, float], Live, int]] = []
+        wanting: list[tuple[tuple[bool, int, float], Live, int]] = []
         for live in lives:
             with live.lock:
                 if not live.closed and live.failure is None:
                     for number in live.session.wanting(live.lead_seconds):
-                        wanting.append(((not live.urgent, live.session.lead(number)), live, number))
+                        wanting.append((self._rank(live, number), live, number))
         wanting.sort(key=lambda entry: entry[0])
-        for (_, lead), live, number in wanting:
-            if len(self._works) >= self.parallel and math.isfinite(lead):
+        for (_, rank, _), live, number in wanting:
+            if len(self._works) >= self.parallel and rank == CAN_WAIT:
                 break
             with live.lock:
                 if live.closed or number not in live.session.wanting(live.lead_seconds):
@@ -241,15 +264,28 @@ class Runner:
             self.stats.views_with_fewer_steps += steps is not None
             self._works.append((live, work, time.perf_counter()))
 
+    def _rank(self, live: Live, number: int) -> tuple[bool, int, float]:
+        """Who goes first: layers that are heard and about to run dry, then those that wait for a change or their first
+        sound, then all others by what they have left. So nobody's changes make others stutter."""
+        layer = live.session.state.layers[number]
+        left = layer.lead(live.session.position) / live.session.rate
+        waits = live.session.is_waiting(number)
+        if layer.heard_from is not None and left < self._short_seconds():
+            return not live.urgent, SHORT, left
+        return not live.urgent, WAITING if waits else CAN_WAIT, left
+
     def _steps_for(self, live: Live, number: int) -> int | None:
         """Fewer steps than asked for where a full view would come too late, else None."""
-        lead = live.session.lead(number)
-        if not live.urgent or not math.isfinite(lead):
+        if not live.urgent:
             return None
-        wanted = live.session.wanted_steps(number)
+        lead, wanted = live.session.lead(number), live.session.wanted_steps(number)
+        # Views of all layers have to fit into the time that they sound, whatever steps one of them asks for.
+        hop = live.session.state.layers[number].hop / self.model.facts.frames_per_second
+        most = max(LEAST_STEPS, int(USABLE * hop / (self.stats.row_seconds * max(1, self.layers))))
+        steps = min(wanted, most)
         waiting = sum(other.urgent for other, _, _ in self._works) + 1
-        for share in FEWER:
-            steps = max(2, round(share * wanted))
+        for share in FEWER if math.isfinite(lead) else ():
+            steps = min(most, max(LEAST_STEPS, round(share * wanted)))
             if steps * self.stats.row_seconds * waiting + self.stats.decode.percentile(90) < lead:
                 break
         return steps if steps < wanted else None
@@ -262,19 +298,17 @@ class Runner:
                 layer = live.session.state.layers.get(work.layer)
                 if live.closed or layer is None or layer.work is not work:
                     continue
-                lead = (layer.sound.end - live.session.position) / live.session.rate
-                first = layer.heard_from is None or work.aim.value != "next"
-                key = (not live.urgent, not first, lead if not first else 0.0)
-            current.append((key, lead, first, (live, work, began)))
-        self._works = [item for *_, item in current]
+                key = self._rank(live, work.layer)
+            current.append((key, (live, work, began)))
+        self._works = [item for _, item in current]
         if not current:
             return []
         current.sort(key=lambda entry: entry[0])
-        _, lead, first, head = current[0]
+        (_, rank, lead), head = current[0]
         left = head[1].steps - head[1].view.index
-        patience = 0.0 if first else max(0.0, lead * (1 - SPARE_SHARE))
+        patience = max(0.0, lead * (1 - SPARE_SHARE)) if rank != WAITING else 0.0
         chosen, rows = [head], head[1].view.rows
-        for *_, item in current[1:]:
+        for _, item in current[1:]:
             more = rows + item[1].view.rows
             alike = item[1].view.plan.layout.view == head[1].view.plan.layout.view
             if not alike or more > LARGEST_BATCH or left * more * self.stats.row_seconds > patience:
@@ -287,15 +321,32 @@ class Runner:
         began = time.perf_counter()
         views = [work.view for _, work, _ in chosen]
         rows = sum(view.rows for view in views)
-        step_views(self.model, views)
+        failed = self._step_views(views)
         spent = time.perf_counter() - began
         stats = self.stats
         stats.step.add(spent)
         stats.rows.add(rows)
         stats.row_seconds += 0.05 * (spent / rows - stats.row_seconds)
         for live, work, since in chosen:
-            if work.view.done:
+            if work.view in failed:
+                self._fail([(live, work, since)], failed[work.view])
+            elif work.view.done:
                 self._finish(live, work, since)
+
+    def _step_views(self, views: list[View]) -> dict[View, Exception]:
+        """One step of every view; those that fail, and why. What fails together is tried again alone."""
+        before = [view.index for view in views]
+        try:
+            step_views(self.model, views)
+            return {}
+        except Exception as error:  # whatever a model raises
+            if len(views) == 1:
+                return {views[0]: error}
+        failed: dict[View, Exception] = {}
+        for view, index in zip(views, before, strict=True):
+            if view.index == index:
+                failed |= self._step_views([view])
+        return failed
 
     def _finish(self, live: Live, work: Work, since: float) -> None:
         began = time.perf_counter()

@@ -23,7 +23,7 @@ from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture, make_loop
-from safa_stream.session.messages import AddLayer, Command, Event, LoopReady, RecallScene
+from safa_stream.session.messages import AddLayer, Command, Event, LoopReady, RecallScene, Refused
 from safa_stream.types import FloatArray
 
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
@@ -35,6 +35,7 @@ LEAST_LEAD, DEFAULT_LEAD, LARGEST_LEAD = 2.0, 8.0, 60.0
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
 LONGEST_CATCH_UP = 5.0
 LARGEST_PROVENANCE, LARGEST_LOOPS = 256, 8
+MOST_LOOPS_AT_ONCE = 4
 LARGEST_CREDIT_SECONDS = 60.0
 #: A journal says so often how far the session was heard.
 AT_SECONDS = 0.5
@@ -301,9 +302,13 @@ class Station:
             events, lines = self._live.session.events(), self._live.session.journal()
             captures = self._live.session.captures()
         self._write(lines)
+        self._tasks = [task for task in self._tasks if not task.done()]
         for capture in captures:
-            self._tasks = [task for task in self._tasks if not task.done()]
-            self._tasks.append(asyncio.create_task(self._make_loop(capture)))
+            if len(self._tasks) > MOST_LOOPS_AT_ONCE:
+                said = f"{MOST_LOOPS_AT_ONCE} loops are being made already; wait for one"
+                self._tell(Refused(position=self.position, command=capture.command, reason=said))
+            else:
+                self._tasks.append(asyncio.create_task(self._make_loop(capture)))
         for event in events:
             self._tell(event)
 
@@ -323,7 +328,14 @@ class Station:
             self.journal = None
 
     async def _make_loop(self, capture: Capture) -> None:
-        samples = await asyncio.wrap_future(self._runner.run(lambda: make_loop(capture)))
+        try:
+            samples = await asyncio.wrap_future(self._runner.run(lambda: make_loop(capture)))
+        except Exception as error:  # a loop that cannot be made is told to who asked for it, and ends nothing
+            reason = str(error) if isinstance(error, SafaError) else "the loop could not be made"
+            if not isinstance(error, SafaError):
+                log.error("a loop of session %s: %s: %s", self.id, type(error).__name__, error)
+            self._tell(Refused(position=self.position, command=capture.command, reason=reason))
+            return
         loop_id = secrets.token_urlsafe(8)
         self._loops[loop_id] = samples
         while len(self._loops) > LARGEST_LOOPS:

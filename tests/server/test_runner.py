@@ -12,6 +12,7 @@ from safa_server.runner import AdmissionError, Live, Runner
 from safa_stream.scene import parse_prompts
 from safa_stream.session import messages as m
 from safa_stream.session.livescene import LiveScene
+from safa_stream.session.session import Session
 from tests.server.ws_rig import toy_48k
 from tests.toy import ToyModel
 
@@ -158,3 +159,35 @@ def test_closed_sessions_are_forgotten(runner: Runner) -> None:
     with pytest.raises(Exception, match="no word|low|prompt|layers"):
         runner.open(replace(LiveScene.from_value("low"), layers=()), 3.0, urgent=True)
     assert runner.layers == 0
+
+
+def test_one_sessions_changes_do_not_make_another_run_dry() -> None:
+    runner = Runner(slow(0.004), largest_layers=20)
+    runner.start()
+    try:
+        quiet = runner.open(LiveScene.from_value("low"), 2.0, urgent=True)
+        eager = runner.open(LiveScene.from_value("low"), 2.0, urgent=True)
+        until(lambda: quiet.session.ready() > 0 and eager.session.ready() > 0)
+        with eager.lock:
+            eager.session.receive(m.Configure(steps=1000))
+        for turn in range(150):
+            with eager.lock:
+                eager.session.receive(m.Prompt(prompts=parse_prompts("high" if turn % 2 else "low"), now=True))
+            runner.wake()
+            for live in (quiet, eager):
+                with live.lock:
+                    live.session.read(BLOCK)
+            time.sleep(0.02)
+        assert not events(quiet, m.BedBegan)
+    finally:
+        runner.stop()
+
+
+def test_a_view_that_fails_takes_none_of_its_batch_along() -> None:
+    model = slow(0.0)
+    runner = Runner(model)
+    views = [Session.begin(model, LiveScene.from_value("low")).start(0).view for _ in range(3)]
+    model.faults += ["alone", "together"]
+    failed = runner._step_views(views)
+    assert {view: str(error) for view, error in failed.items()} == {views[0]: "alone"}
+    assert [view.index for view in views] == [0, 1, 1]

@@ -171,3 +171,27 @@ def test_what_a_server_cannot_be_is_said_in_one_line(flags: list[str], said: str
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("safa-stream:")]) == 1
+
+
+def test_a_loop_that_cannot_be_made_is_refused_and_nothing_else(tmp_path: Path) -> None:
+    async def use(address: dict[str, Any]) -> list[dict[str, Any]]:
+        async with SafaClient.connect(url(address)) as client:
+            await client.open("rain", lead=2.0)
+            await client.send(m.Configure(steps=2))
+            await listen(client, 9.0)
+            for _ in range(3):
+                await client.send(m.Prompt(prompts=parse_prompts("wind"), now=True, morph=0.0))
+                await client.send(m.CaptureLoop(seconds=8.5))
+                await listen(client, 0.3)
+            answers: list[dict[str, Any]] = []
+            while len(answers) < 3 and client.last is not None and client.last.start < 40 * 48_000:
+                await listen(client, 0.5)
+                answers = [event for event in client.events if event["type"] in ("refused", "loop.ready")]
+            return answers
+
+    with server(tmp_path) as (process, address):
+        assert len(asyncio.run(use(address))) == 3
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        assert "Traceback" not in process.stdout.read()

@@ -1,0 +1,50 @@
+"""What the figures of a live server mean, in the order that a table shows them."""
+
+from __future__ import annotations
+
+LIVE = (
+    ("first_audio_s", "s from before the connection to the first audio frame, median"),
+    ("first_audio_worst_s", "s, the slowest"),
+    ("view_generation_s", "s that one view takes while nothing else is made, median"),
+    ("now_change_p95_s", "s from a prompt change with `now` to the first frame that it changed, P95"),
+    ("now_change_median_s", "s, median"),
+    ("now_change_share", "x a view's generation, of the P95"),
+    ("now_change_view_s", "s that the view took which made the change, median"),
+    ("now_change_rest_p95_s", "s between the change and its frame that this view did not take, P95"),
+    ("gain_latency_ms", "ms from a gain change to the first frame that it changed, P95"),
+    ("gain_latency_median_ms", "ms, median"),
+    ("sessions_real_time", "live sessions taken before one was refused"),
+    ("sessions_bound", "sessions that the measured speed would make in real time"),
+    ("sessions_share", "of that bound were taken"),
+    ("sessions_hold_s", "s for which all of them were held"),
+    ("underruns", "times that the sound of one of them was late"),
+    ("refusal_retry_after_s", "s after which the refused client was told to come back"),
+    ("listeners", "connections that listened to one session"),
+    ("listener_frames_per_second", "audio frames a second that each of them got"),
+    ("cpu_one_listener", "CPU seconds a second of the server with one listener"),
+    ("cpu_all_listeners", "the same with all of them"),
+    ("cpu_network_writes", "of a plain server that makes as many writes"),
+    ("encode_once_cpu_ratio", "x the CPU of one listener, for all of them without the writes"),
+    ("encode_once_loop_ratio", "x, of the event loop alone"),
+)
+
+SOAK = (
+    ("seconds", "s that the sessions were watched"),
+    ("sessions", "live sessions"),
+    ("sessions_attacked", "of them were attacked"),
+    ("underruns", "times that the sound of an undisturbed session was late"),
+    ("underruns_attacked", "times that the sound of an attacked one was late"),
+    ("fewer_steps", "views of undisturbed sessions that were made with fewer steps"),
+    ("samples", "samples that clients which behave were sent"),
+    ("samples_missing", "of them never came"),
+    ("samples_duplicated", "of them came twice"),
+    ("sequence_disagreements", "frames whose number and first sample do not agree"),
+    ("resumed_samples", "samples that clients got which broke off and came back"),
+    ("resumed_missing", "of them never came"),
+    ("compared_frames", "frames of theirs that were compared with what others had got"),
+    ("altered_frames", "of them were not the same"),
+    ("rss_last_mb", "MB memory of the server at the end"),
+    ("rss_growth", "growth of it since the sessions were warm"),
+    ("warm_seconds", "s after which they were"),
+    ("lag_seconds", "s that the slowest session was behind the clock at the end"),
+)
