@@ -168,7 +168,7 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    if len(text) > 20:
+    if len(text.lstrip("-")) > 20:
         raise WireError("bad_json", f"{text[:20]}... is not a number that a message can hold")
     return int(text)
 
