@@ -1,1 +1,1 @@
-"""The live server's package. It is empty in this release; server/README.md says what will live here."""
+"""The live server: sessions on the air by WebSocket, OSC, HTTP and sound device; server/README.md."""
