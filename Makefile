@@ -42,7 +42,9 @@ test: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest -m "not programs" $(ARGS)
 
 test-programs: $(DEV)/.ready
-	$(DEV)/bin/python -m pytest -m programs $(ARGS)
+	$(DEV)/bin/python -m pytest -m programs tests/server $(ARGS)
+	@# In a process of its own: Playwright keeps an event loop running in it.
+	$(DEV)/bin/python -m pytest -m programs tests/browser $(ARGS)
 
 check: lint types imports test
 
