@@ -17,7 +17,15 @@ collect_ignore = ([] if HAS_TORCH else ["training"]) + ([] if HAS_TORCH and HAS_
 
 
 #: Tests that talk to programs of other makers: a browser, OSC tools, audio servers and the PortAudio library.
-WITH_PROGRAMS = ("browser", "test_osc_programs", "test_audio_servers", "test_device", "test_device_away", "test_play")
+WITH_PROGRAMS = (
+    "browser",
+    "test_osc_programs",
+    "test_audio_servers",
+    "test_device",
+    "test_device_away",
+    "test_play",
+    "test_measuring",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
