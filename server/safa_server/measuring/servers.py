@@ -161,12 +161,14 @@ async def stop(process: Process) -> None:
 
 
 def measured(measurement: Coroutine[Any, Any, Result]) -> Result:
-    """Run a measurement on an event loop of its own. SIGTERM stops it in order, as Ctrl-C does."""
+    """Run a measurement on an event loop of its own. SIGTERM and Ctrl-C stop it in order, in the background too."""
 
     async def stoppable() -> Result:
         task = asyncio.ensure_future(measurement)
+        # A shell starts background jobs with Ctrl-C ignored, and Python would leave it so.
         with suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await task
 
     try:
