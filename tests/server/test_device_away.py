@@ -62,7 +62,9 @@ class TestAway:
                 await played.until(lambda status: status.open and status.buffered > 0.1)
                 # The recorder's start holds the event loop up, which is not what is tested here.
                 station.pause()
-                await asyncio.sleep(0.1)
+                # What was granted before goes on to sound; the recording begins in the silence after it.
+                await played.until(lambda status: status.buffered == 0)
+                await asyncio.sleep(0.5)  # what the sound server itself still holds
                 back = station.position
                 with pulse_recording(heard) if kind == "pulse" else jack_recording(heard):
                     await played.play(0.5)
