@@ -109,12 +109,12 @@ class Scene:
         except (ValueError, RecursionError) as error:
             raise SceneError(f"the scene is not valid JSON: {error}") from None
         known = ("format", *(field.name for field in fields(cls)))
-        values = _json_object(data, "the scene", known, required=("format", "prompts"))
+        values = json_object(data, "the scene", known, required=("format", "prompts"))
         if values.pop("format") != FORMAT:
             raise SceneError(f"scene field 'format' must be {FORMAT!r}, not {data['format']!r}")
         for name in ("prompts", "negative"):
             if name in values:
-                values[name] = _prompts_from_json(values[name], name)
+                values[name] = prompts_from_json(values[name], name)
         if "changes" in values:
             values["changes"] = _changes_from_json(values["changes"])
         return cls(**values)
@@ -215,13 +215,13 @@ def _prompts_to_json(prompts: Sequence[WeightedPrompt]) -> list[dict[str, object
     return [{"text": prompt.text, "weight": prompt.weight} for prompt in prompts]
 
 
-def _prompts_from_json(value: object, where: str) -> tuple[WeightedPrompt, ...]:
+def prompts_from_json(value: object, where: str) -> tuple[WeightedPrompt, ...]:
     """A list of {"text", "weight"} objects, or one prompt line as on the command line."""
     if isinstance(value, str):
         return parse_prompts(value)
     if not isinstance(value, list):
         raise SceneError(f"scene field {where!r} must be a prompt line or a list of prompts, not {value!r}")
-    items = (_json_object(item, f"{where}[{n}]", ("text", "weight"), ("text",)) for n, item in enumerate(value))
+    items = (json_object(item, f"{where}[{n}]", ("text", "weight"), ("text",)) for n, item in enumerate(value))
     return tuple(WeightedPrompt(**item) for item in items)
 
 
@@ -230,8 +230,8 @@ def _changes_from_json(value: object) -> tuple[PromptChange, ...]:
         raise SceneError(f"scene field 'changes' must be a list, not {value!r}")
     changes = []
     for n, item in enumerate(value):
-        values = _json_object(item, f"changes[{n}]", ("at", "prompts", "morph"), ("at", "prompts"))
-        values["prompts"] = _prompts_from_json(values["prompts"], f"changes[{n}].prompts")
+        values = json_object(item, f"changes[{n}]", ("at", "prompts", "morph"), ("at", "prompts"))
+        values["prompts"] = prompts_from_json(values["prompts"], f"changes[{n}].prompts")
         try:
             changes.append(PromptChange(**values))
         except SceneError as error:
@@ -239,7 +239,8 @@ def _changes_from_json(value: object) -> tuple[PromptChange, ...]:
     return tuple(changes)
 
 
-def _json_object(value: object, where: str, known: Sequence[str], required: Sequence[str]) -> dict[str, Any]:
+def json_object(value: object, where: str, known: Sequence[str], required: Sequence[str]) -> dict[str, Any]:
+    """A JSON object's items. Raises SceneError where it is none, or naming a field that is unknown or missing."""
     if not isinstance(value, dict):
         raise SceneError(f"{where} must be a JSON object, not {value!r}")
     for name in value:

@@ -56,12 +56,9 @@ class Work:
     """A view of one layer in the making. The engine steps `view`; `finish` then decodes it, without the session."""
 
     layer: int
-    number: int
     aim: Aim
     view: View
     base: Sound
-    steps: int
-    position: int
     decoder: Decoder
     leveller: Leveller
     model: Model

@@ -9,7 +9,7 @@ from typing import Any
 
 from safa_stream.errors import SceneError
 from safa_stream.scene import FORMAT as SCENE_FORMAT
-from safa_stream.scene import Scene, WeightedPrompt, parse_prompts
+from safa_stream.scene import Scene, WeightedPrompt, json_object, parse_prompts, prompts_from_json
 from safa_stream.session.messages import LARGEST_LAYERS
 from safa_stream.session.mixing import Strip
 
@@ -95,7 +95,7 @@ class LiveScene:
             raise SceneError(f"a live scene is a prompt line or a JSON object, not {value!r}")
         if value.get("format") == SCENE_FORMAT:
             return cls.from_scene(Scene.from_json(json.dumps(dict(value))))
-        known = _known(value, "the live scene", ("format", *(f.name for f in fields(cls))), ("format", "layers"))
+        known = json_object(value, "the live scene", ("format", *(f.name for f in fields(cls))), ("format", "layers"))
         if known.pop("format") != FORMAT:
             raise SceneError(
                 f"live scene field 'format' must be {FORMAT!r} or {SCENE_FORMAT!r}, not {value['format']!r}"
@@ -104,7 +104,7 @@ class LiveScene:
             raise SceneError(f"live scene field 'layers' must be a list, not {known['layers']!r}")
         known["layers"] = tuple(_layer(item, f"layers[{n}]") for n, item in enumerate(known["layers"]))
         if "master" in known:
-            known["master"] = Strip(**_known(known["master"], "master", _STRIP, ()))
+            known["master"] = Strip(**json_object(known["master"], "master", _STRIP, ()))
         return cls(**known)
 
     @classmethod
@@ -132,30 +132,10 @@ _STRIP = tuple(f.name for f in fields(Strip))
 
 
 def _layer(value: Any, where: str) -> LayerScene:
-    item = _known(value, where, ("layer", "prompts", "negative", "seed", *_STRIP), ("layer", "prompts"))
+    item = json_object(value, where, ("layer", "prompts", "negative", "seed", *_STRIP), ("layer", "prompts"))
     strip = Strip(**{name: item.pop(name) for name in _STRIP if name in item})
     for name in ("prompts", "negative"):
-        item[name] = _prompts(item.get(name, []), f"{where}.{name}")
+        said = item.get(name, [])
+        # An empty line is what an empty negative is written as.
+        item[name] = () if said == "" else prompts_from_json(said, f"{where}.{name}")
     return replace(LayerScene(**item), strip=strip)
-
-
-def _prompts(value: Any, where: str) -> tuple[WeightedPrompt, ...]:
-    if isinstance(value, str):
-        return parse_prompts(value) if value.strip() else ()
-    if not isinstance(value, list):
-        raise SceneError(f"{where} must be a prompt line or a list of prompts, not {value!r}")
-    return tuple(
-        WeightedPrompt(**_known(item, f"{where}[{n}]", ("text", "weight"), ("text",))) for n, item in enumerate(value)
-    )
-
-
-def _known(value: Any, where: str, known: tuple[str, ...], required: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SceneError(f"{where} must be a JSON object, not {value!r}")
-    for name in value:
-        if name not in known:
-            raise SceneError(f"unknown field {name!r} in {where}; known fields: {', '.join(known)}")
-    for name in required:
-        if name not in value:
-            raise SceneError(f"field {name!r} is missing in {where}")
-    return dict(value)

@@ -13,18 +13,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, safety, steering
+from safa_stream.session import mixing, roster, safety, scenes, steering, telling
 from safa_stream.session.guard import Guard
-from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Layer, Settings, Work
+from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.sound import Making
@@ -55,7 +53,7 @@ class Session:
         """A session before its first sample. Raises UsageError where the model cannot make the scene."""
         state = State.of(model, scene)
         for layer in scene.layers:
-            steering.add(state, layer, 0)
+            roster.add(state, layer, 0)
         return cls(state)
 
     # What is heard -------------------------------------------------------------------------------------------------
@@ -101,7 +99,6 @@ class Session:
         self.state.mix, mixed = mixing.mix(self.state.mix, blocks, count)
         self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
         self._meter(blocks, out)
-        self.state.position += count
         self._end_layers()
         chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
         self.state.sequence += 1
@@ -111,9 +108,9 @@ class Session:
         """Note how high the block was, behind every layer's gain and at the end."""
         state = self.state
         for number, block in blocks.items():
-            strip = state.strips[number]
-            state.levels[number] = -math.inf if strip.mute else decibels(block) + strip.gain
-        state.levels[None] = decibels(out)
+            strip = state.strip(number)
+            state.levels[number] = -math.inf if strip.mute else telling.decibels(block) + strip.gain
+        state.levels[None] = telling.decibels(out)
 
     def events(self) -> list[m.Event]:
         """What happened since the last call."""
@@ -141,28 +138,21 @@ class Session:
             number for number, layer in self.state.layers.items() if layer.work is None and self.lead(number) < lead
         ]
 
-    def settings(self) -> Settings:
-        """How views of layers without settings of their own are made."""
-        return Settings(self.state.steps, self.state.guidance, self.state.reference_ratio)
-
     def wanted_steps(self, number: int) -> int:
         """Solver steps that a layer's views are to be made with."""
-        steps = self.state.layers[number].own.over(self.settings()).steps
+        steps = self.state.layers[number].own.over(self.state.settings).steps
         return self.state.model.facts.default_steps if steps is None else steps
 
     def start(self, number: int, steps: int | None = None, expected: float = 0.0) -> Work:
         """Begin a layer's next view; with `steps` where it is short of time. expected: seconds that it will take."""
-        layer, facts = self.state.layers[number], self.state.model.facts
-        settings = layer.own.over(self.settings())
-        wanted, guidance = self.wanted_steps(number), settings.guidance
-        ratio = settings.reference_ratio or 0.0
+        state, layer = self.state, self.state.layers[number]
+        settings, wanted = layer.own.over(state.settings), self.wanted_steps(number)
+        guidance, ratio = state.guidance(settings), settings.reference_ratio or 0.0
         made_with = wanted if steps is None else min(steps, wanted)
-        base = layer.base(self.state.position, expected, self.state.model, self.state.decoder)
-        frame = base.views.frame(layer.plan)
-        state = self.state
+        base = layer.base(state.position, expected, state.model, state.decoder)
+        frame, view = base.views.frame(layer.plan), base.views.index
         if made_with < wanted:
-            view, asked = base.views.index, wanted
-            state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=asked))
+            state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=wanted))
         heard = _heaviest(layer.timeline.weights(frame + layer.hop / 2))
         plan = replace(
             layer.plan,
@@ -170,17 +160,12 @@ class Session:
             reference_ratio=max(FIRM_RATIO, ratio) if layer.firm else ratio,
             seed=max(heard, key=lambda part: part[1])[0].seed,
         )
-        guidance = facts.default_guidance if guidance is None else guidance
         parts = [(turn.told, weight) for turn, weight in heard]
-        state.works += 1
         work = Work(
             number,
-            state.works,
             layer.aim,
             View(state.model, plan, base.views, parts, guidance),
             base,
-            made_with,
-            state.position,
             state.decoder,
             state.leveller,
             state.model,
@@ -191,7 +176,7 @@ class Session:
             ),
         )
         layer.work, layer.aim = work, Aim.NEXT
-        self.state.note("start", layer=number, steps=steps, expected=expected)
+        state.note("start", layer=number, steps=steps, expected=expected)
         return work
 
     def complete(self, finished: Finished, seconds: float = 0.0) -> None:
@@ -231,7 +216,7 @@ class Session:
                 view=work.base.views.index,
                 start=sound.origin + work.base.views.frame(layer.plan) * per_frame,
                 ready=sound.end,
-                steps=work.steps,
+                steps=work.making.steps,
                 made_in=round(seconds, 4),
             )
         )
@@ -278,7 +263,7 @@ class Session:
         state = self.state
         over = [n for n, layer in state.layers.items() if layer.ends_at is not None and layer.ends_at <= state.position]
         for number in over:
-            del state.layers[number], state.strips[number]
+            del state.layers[number]
             state.mix = mixing.remove(state.mix, number)
             state.tell(m.LayerEnded(position=state.position, layer=number))
 
@@ -297,81 +282,15 @@ class Session:
 
     def provenance(self) -> dict[str, Any]:
         """What the sound at the present position was made with: prompts and their weights, seeds, settings."""
-        state = self.state
-        per_frame = state.model.facts.samples_per_frame
-        return {
-            "model": f"{state.model.facts.name} {state.model.facts.version}",
-            "layers": [
-                {
-                    "layer": number,
-                    "prompts": [
-                        {"prompts": text, "seed": seed, "weight": weight} for text, seed, weight in made.prompts
-                    ],
-                    "steps": made.steps,
-                    "guidance": made.guidance,
-                    "bed": layer.bed is not None,
-                }
-                for number, layer in sorted(state.layers.items())
-                for made in (layer.making(state.position, per_frame),)
-                if made is not None
-            ],
-        }
+        return telling.provenance(self.state)
 
     def scene(self) -> LiveScene:
         """The present scene. Raises UsageError where every layer is about to end."""
-        return steering.scene_of(self.state)
+        return scenes.scene_of(self.state)
 
     def describe(self) -> dict[str, Any]:
         """The session as a JSON object."""
-        state = self.state
-        return {
-            "position": state.position,
-            "rate": state.rate,
-            "channels": state.model.facts.channels,
-            "delay": state.limiter.delay,
-            "ready": self.ready(),
-            "frozen": state.frozen,
-            "steps": state.steps,
-            "guidance": state.guidance,
-            "reference_ratio": state.reference_ratio,
-            "model": state.model.facts.name,
-            "master": {**asdict(state.master), "level": _shown(state.levels.get(None))},
-            "scenes": sorted(state.scenes),
-            "layers": [self._layer(layer) for _, layer in sorted(state.layers.items())],
-        }
-
-    def _layer(self, layer: Layer) -> dict[str, Any]:
-        state, last = self.state, layer.timeline.last
-        frame = layer.frame_at(state.position, state.model.facts.samples_per_frame)
-        return {
-            "layer": layer.number,
-            "prompts": format_prompts(last.prompts),
-            "negative": format_prompts(last.negative),
-            "seed": last.seed,
-            "heard": [
-                {"prompts": format_prompts(turn.prompts), "seed": turn.seed, "weight": round(weight, 4)}
-                for turn, weight in layer.timeline.weights(frame)
-            ],
-            "lead": round(max(0, layer.sound.end - state.position) / state.rate, 3)
-            if layer.heard_from is not None
-            else 0.0,
-            "bed": layer.bed is not None,
-            "ending": layer.ends_at is not None,
-            "level": _shown(state.levels.get(layer.number)),
-            **asdict(layer.own.over(self.settings())),
-            **asdict(state.strips[layer.number]),
-        }
-
-
-def decibels(block: FloatArray) -> float:
-    """Highest sample of a block in dB of full scale."""
-    highest = float(np.abs(block).max()) if block.size else 0.0
-    return 20 * math.log10(highest) if highest > 0 else -math.inf
-
-
-def _shown(level: float | None) -> float | None:
-    """A level as JSON holds it, silence as SILENT; None before anything was heard."""
-    return None if level is None else round(max(level, mixing.SILENT), 1)
+        return telling.describe(self.state, self.ready())
 
 
 def _heaviest(heard: list[tuple[Turn, float]]) -> list[tuple[Turn, float]]:

@@ -20,14 +20,13 @@ from safa_stream.decode import DecodeState
 from safa_stream.errors import SafaError, SnapshotError
 from safa_stream.models.interface import Model
 from safa_stream.scene import WeightedPrompt
-from safa_stream.session import mixing, safety, steering
+from safa_stream.session import mixing, roster, safety
 from safa_stream.session.bed import Bed
 from safa_stream.session.codec import command_from_json, command_to_json
 from safa_stream.session.guard import Guard, Measured
 from safa_stream.session.layer import Aim, Layer, Leaving, Settings
 from safa_stream.session.levels import LevelState
 from safa_stream.session.livescene import LayerScene, LiveScene
-from safa_stream.session.mixing import Strip
 from safa_stream.session.session import Session
 from safa_stream.session.sound import WHOLE_TAKES, Making, Sound, Take
 from safa_stream.session.state import State, Waiting
@@ -35,18 +34,7 @@ from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
 
 FORMAT, KEY = "safa-session-snapshot-1", "safa_session"
-_PLAIN = (
-    "position",
-    "sequence",
-    "commands",
-    "works",
-    "lines",
-    "frozen",
-    "steps",
-    "guidance",
-    "reference_ratio",
-    "scenes",
-)
+_PLAIN = ("sequence", "commands", "lines", "frozen", "scenes")
 
 
 def snapshot(session: Session) -> bytes:
@@ -57,7 +45,7 @@ def snapshot(session: Session) -> bytes:
         "format": FORMAT,
         "model": f"{state.model.facts.name} {state.model.facts.version}",
         "scene": state.scene.as_dict(),
-        "master": asdict(state.master),
+        "settings": asdict(state.settings),
         **{name: getattr(state, name) for name in _PLAIN},
         "waiting": [_waiting_out(one) for one in state.waiting],
         "held_back": [_waiting_out(one) for one in state.held_back],
@@ -92,7 +80,7 @@ def _state(model: Model, about: dict[str, Any], tensors: Mapping[str, AnyNumpy])
     state = State.of(model, LiveScene.from_value(about["scene"]))
     for name in _PLAIN:
         setattr(state, name, about[name])
-    state.master = Strip(**about["master"])
+    state.settings = Settings(**about["settings"])
     state.waiting = [_waiting_in(one) for one in about["waiting"]]
     state.held_back = [_waiting_in(one) for one in about["held_back"]]
     state.mix = mixing.MixState.from_tensors(tensors, "mix/")
@@ -115,7 +103,6 @@ def _layer_out(state: State, layer: Layer, tensors: Tensors) -> dict[str, Any]:
         tensors[f"{at}guard/recent/{number}"] = envelopes
     aim = layer.aim if layer.work is None else layer.work.aim
     return {
-        "strip": asdict(state.strips[layer.number]),
         "turns": [_turn_out(turn) for turn in layer.timeline.turns],
         "held_at": layer.timeline.held_at,
         "own": asdict(layer.own),
@@ -139,8 +126,8 @@ def _layer_in(state: State, number: int, values: dict[str, Any], tensors: Mappin
     at = f"layer/{number}/"
     turns = [_turn_in(state.model, turn) for turn in values["turns"]]
     first = turns[0]
-    scene = LayerScene(number, first.prompts, first.negative, first.seed, Strip(**values["strip"]))
-    steering.add(state, scene, values["ramp"])
+    scene = LayerScene(number, first.prompts, first.negative, first.seed)
+    roster.add(state, scene, values["ramp"])
     layer = state.layers[number]
     layer.timeline = Timeline(tuple(turns), values["held_at"])
     layer.sound = _sound_in(state, layer.sound.decoding.seed, values["takes"], f"{at}sound/", tensors)

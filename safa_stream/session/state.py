@@ -10,7 +10,7 @@ from safa_stream.errors import UsageError
 from safa_stream.models.interface import Decoder, Model
 from safa_stream.session import messages as m
 from safa_stream.session import mixing, safety
-from safa_stream.session.layer import Layer
+from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import Leveller, leveller
 from safa_stream.session.livescene import LiveScene, check_layer
 from safa_stream.session.mixing import Strip
@@ -33,7 +33,7 @@ class Waiting:
 
 @dataclass(slots=True, eq=False)
 class State:
-    """Mutable; its session is its only user. `position`: the next sample to be read."""
+    """Mutable; its session is its only user. settings: how views of layers without settings of their own are made."""
 
     model: Model
     decoder: Decoder
@@ -42,16 +42,10 @@ class State:
     limiting: safety.LimiterState
     mix: mixing.MixState
     scene: LiveScene
-    steps: int | None
-    guidance: float | None
-    reference_ratio: float
+    settings: Settings
     layers: dict[int, Layer] = field(default_factory=dict)
-    strips: dict[int, Strip] = field(default_factory=dict)
-    master: Strip = Strip()
-    position: int = 0
     sequence: int = 0
     commands: int = 0
-    works: int = 0
     frozen: bool = False
     waiting: list[Waiting] = field(default_factory=list)
     held_back: list[Waiting] = field(default_factory=list)
@@ -75,16 +69,26 @@ class State:
             safety.begin(limiter, channels),
             mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master),
             scene,
-            scene.steps,
-            scene.guidance,
-            scene.reference_ratio,
-            master=scene.master,
+            Settings(scene.steps, scene.guidance, scene.reference_ratio),
         )
+
+    @property
+    def position(self) -> int:
+        """The next sample to be read."""
+        return self.mix.position
 
     @property
     def rate(self) -> int:
         """Samples a second."""
         return self.model.facts.sample_rate
+
+    def strip(self, number: int | None) -> Strip:
+        """A layer's place in the mix, or the master's (None)."""
+        return (self.mix.master if number is None else self.mix.channel(number)).strip
+
+    def guidance(self, settings: Settings) -> float:
+        """The guidance that settings come to."""
+        return self.model.facts.default_guidance if settings.guidance is None else settings.guidance
 
     def layer(self, number: int) -> Layer:
         """A layer by its number. Raises UsageError where there is none."""

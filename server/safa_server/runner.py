@@ -305,7 +305,7 @@ class Runner:
             return []
         current.sort(key=lambda entry: entry[0])
         (_, rank, lead), head = current[0]
-        left = head[1].steps - head[1].view.index
+        left = head[1].making.steps - head[1].view.index
         patience = max(0.0, lead * (1 - SPARE_SHARE)) if rank != WAITING else 0.0
         chosen, rows = [head], head[1].view.rows
         for _, item in current[1:]:
@@ -363,7 +363,7 @@ class Runner:
         stats.view_seconds += 0.2 * (now - since - stats.view_seconds)
         facts = self.model.facts
         added = work.view.plan.layout.hop / facts.frames_per_second
-        rows_seconds = work.steps * stats.row_seconds + stats.decode.percentile(50)
+        rows_seconds = work.making.steps * stats.row_seconds + stats.decode.percentile(50)
         stats.real_time_factor += 0.1 * (added / rows_seconds - stats.real_time_factor)
         if self.after_view is not None:
             try:

@@ -1,0 +1,79 @@
+"""What layers are told, and from when on: turns, other seeds, and scenes that stand still."""
+
+from __future__ import annotations
+
+from safa_stream.errors import UsageError
+from safa_stream.scene import Scene
+from safa_stream.session import messages as m
+from safa_stream.session.guard import Guard
+from safa_stream.session.layer import Aim, Layer
+from safa_stream.session.state import LARGEST_QUEUE, State, Waiting
+from safa_stream.session.timeline import Turn
+
+
+def turn(state: State, command: m.Prompt) -> tuple[int, tuple[str, ...]]:
+    """Turn a layer towards other prompts; the first sample that can change, and words that meant nothing."""
+    layer = state.layer(command.layer)
+    last = layer.timeline.last
+    negative = last.negative if command.negative is None else command.negative
+    morph = state.samples(command.morph, "morph")
+    told = state.model.encode(command.prompts, negative, last.seed)
+    frame = turn_frame(state, layer, command.now)
+    layer.timeline = layer.timeline.turned(
+        Turn(frame, morph / state.model.facts.samples_per_frame, command.prompts, negative, last.seed, told)
+    )
+    layer.guard = Guard()
+    return _effective(state, layer, frame, command.now), told.unknown_words
+
+
+def reseed(state: State, command: m.Reseed) -> int:
+    """Make a layer go on from another seed; the first sample that can change."""
+    layer = state.layer(command.layer)
+    last = layer.timeline.last
+    Scene(last.prompts, seed=command.seed)
+    told = state.model.encode(last.prompts, last.negative, command.seed)
+    frame = turn_frame(state, layer, command.now)
+    layer.timeline = layer.timeline.turned(Turn(frame, 0.0, last.prompts, last.negative, command.seed, told))
+    layer.guard = Guard()
+    return _effective(state, layer, frame, command.now)
+
+
+def hold_back(state: State, command: m.Prompt, number: int) -> None:
+    """Keep a change until the scene stands still no more. Raises UsageError where too many wait."""
+    state.layer(command.layer)
+    if len(state.held_back) >= LARGEST_QUEUE:
+        raise UsageError(f"the scene is frozen and {LARGEST_QUEUE} changes wait already")
+    state.held_back.append(Waiting(state.position, number, command))
+
+
+def freeze(state: State, on: bool) -> None:
+    """Hold what every layer is told as it is at its next view, or let go and carry out what was held back."""
+    state.frozen = on
+    for layer in state.layers.values():
+        frame = layer.next_frame() + layer.hop / 2
+        layer.timeline = layer.timeline.held(frame) if on else layer.timeline.released(frame)
+    if not on:
+        waiting, state.held_back = state.held_back, []
+        for held in waiting:
+            assert isinstance(held.command, m.Prompt)
+            if held.command.layer in state.layers:
+                turn(state, held.command)
+
+
+def turn_frame(state: State, layer: Layer, now: bool) -> float:
+    """The frame from which a change holds: of the next view that is not begun, or with `now` of what is heard."""
+    going_back = layer.aim is Aim.BACK or (layer.work is not None and layer.work.aim is Aim.BACK)
+    if layer.heard_from is not None and now and not going_back:
+        # A cut that is under way is let finish, or commands that come faster than views would never be heard.
+        if layer.work is not None and layer.work.aim is not Aim.CUT:
+            layer.work = None
+        layer.aim = Aim.CUT
+        return float(layer.frame_at(state.position, state.model.facts.samples_per_frame))
+    begun = layer.work is not None
+    return float(layer.next_frame() + (layer.hop if begun else 0))
+
+
+def _effective(state: State, layer: Layer, frame: float, now: bool) -> int:
+    if now or layer.heard_from is None:
+        return state.position
+    return max(state.position, layer.sound.origin + round(frame * state.model.facts.samples_per_frame))
