@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,22 @@ FORMAT, KEY = "safa-session-snapshot-1", "safa_session"
 _PLAIN = ("sequence", "commands", "lines", "frozen", "scenes")
 
 
-def snapshot(session: Session) -> bytes:
-    """All that is needed to go on from here."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A session as it stood: taken in a moment, while nobody else uses it, and packed at leisure."""
+
+    tensors: Tensors
+    about: dict[str, Any]
+
+    def pack(self) -> bytes:
+        """The snapshot's bytes."""
+        # Made contiguous, as safetensors writes others wrongly; numpy would give numbers a dimension on the way.
+        packed = {k: np.ascontiguousarray(v) if v.ndim else v for k, v in self.tensors.items()}
+        return bytes(safetensors_numpy.save(packed, {KEY: json.dumps(self.about)}))
+
+
+def capture(session: Session) -> Captured:
+    """All that is needed to go on from here. A session replaces its arrays and never alters them."""
     state = session.state
     tensors: Tensors = {**state.mix.to_tensors("mix/"), **state.limiting.to_tensors("limit/")}
     about: dict[str, Any] = {
@@ -46,14 +61,12 @@ def snapshot(session: Session) -> bytes:
         "model": f"{state.model.facts.name} {state.model.facts.version}",
         "scene": state.scene.as_dict(),
         "settings": asdict(state.settings),
-        **{name: getattr(state, name) for name in _PLAIN},
+        **{name: copy(getattr(state, name)) for name in _PLAIN},
         "waiting": [_waiting_out(one) for one in state.waiting],
         "held_back": [_waiting_out(one) for one in state.held_back],
         "layers": {str(n): _layer_out(state, layer, tensors) for n, layer in state.layers.items()},
     }
-    # Made contiguous, as safetensors writes others wrongly; numpy would give numbers a dimension on the way.
-    packed = {k: np.ascontiguousarray(v) if v.ndim else v for k, v in tensors.items()}
-    return bytes(safetensors_numpy.save(packed, {KEY: json.dumps(about)}))
+    return Captured(tensors, about)
 
 
 def restore(model: Model, data: bytes) -> Session:

@@ -18,7 +18,7 @@ import numpy as np
 
 from safa_server.metrics import CONTENT_TYPE, Registry
 from safa_server.security import Security, same, token_in
-from safa_server.station import Stations
+from safa_server.stations import Stations
 from safa_stream.errors import UsageError
 from safa_stream.types import FloatArray
 

@@ -12,7 +12,8 @@ from safa_server.listener import Listener
 from safa_server.metrics import Registry
 from safa_server.runner import AdmissionError
 from safa_server.security import Security
-from safa_server.station import OpenRequest, Station, Stations
+from safa_server.station import OpenRequest, Station
+from safa_server.stations import Stations
 from safa_server.wire import write
 
 #: The hub looks after sessions that nobody hears so often.

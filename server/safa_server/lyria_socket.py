@@ -22,7 +22,8 @@ from safa_server.connection import Pace
 from safa_server.encoding import Encoder, Encoding
 from safa_server.lyria import ClientContent, ClientMessage, ConfigUpdate, LyriaPrompt, MusicConfig, Playback, Setup
 from safa_server.runner import AdmissionError
-from safa_server.station import Block, OpenRequest, Station, Stations
+from safa_server.station import Block, OpenRequest, Station
+from safa_server.stations import Stations
 from safa_server.websocket import Route
 from safa_stream.errors import PromptError, SafaError, UsageError
 from safa_stream.session.messages import Command, Prompt, Reseed

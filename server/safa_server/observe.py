@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 from safa_server.metrics import Registry
 from safa_server.osc import OscServer
-from safa_server.runner import Runner, Times
-from safa_server.station import Station, Stations
+from safa_server.pace import Times
+from safa_server.runner import Runner
+from safa_server.station import Station
+from safa_server.stations import Stations
 from safa_stream.session.messages import BedBegan, BedEnded, Event, Reanchored
 
 SECONDS = 1.0
@@ -32,13 +34,13 @@ class Watcher:
 
     def look(self) -> None:
         """Bring the metrics up to date."""
-        stats, registry = self._runner.stats, self._registry
-        registry.set("safa_real_time_factor", stats.real_time_factor)
-        self._count("safa_fewer_steps_total", stats.views_with_fewer_steps)
+        pace, registry = self._runner.pace, self._registry
+        registry.set("safa_real_time_factor", pace.real_time_factor)
+        self._count("safa_fewer_steps_total", pace.views_with_fewer_steps)
         for name, times in (
-            ("safa_step_seconds", stats.step),
-            ("safa_decode_seconds", stats.decode),
-            ("safa_batch_rows", stats.rows),
+            ("safa_step_seconds", pace.step),
+            ("safa_decode_seconds", pace.decode),
+            ("safa_batch_rows", pace.rows),
         ):
             self._times(name, times)
         if self._osc is not None:

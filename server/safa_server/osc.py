@@ -23,7 +23,8 @@ from safa_server.osc_sockets import TcpServer, UdpEndpoint, UdpPeer, numeric_add
 from safa_server.osc_stream import packet_frames
 from safa_server.osc_subscribers import LARGEST_SUBSCRIBERS, Destination, Subscribers
 from safa_server.security import is_loopback
-from safa_server.station import Station, Stations
+from safa_server.station import Station
+from safa_server.stations import Stations
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.scene import WeightedPrompt, parse_prompts
 

@@ -28,7 +28,8 @@ from safa_server.osc import OscServer
 from safa_server.osc_map import ROOT
 from safa_server.osc_tree import Answer, Node, answer, value_of
 from safa_server.security import Security, token_in
-from safa_server.station import Station, Stations
+from safa_server.station import Station
+from safa_server.stations import Stations
 from safa_stream.errors import UsageError
 
 LARGEST_LISTENED = 256

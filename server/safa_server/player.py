@@ -9,7 +9,8 @@ from typing import Any
 
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest, DeviceStatus
 from safa_server.runner import Runner
-from safa_server.station import Block, OpenRequest, Station, Stations
+from safa_server.station import Block, OpenRequest, Station
+from safa_server.stations import Stations
 from safa_stream.errors import FailureError
 from safa_stream.models.interface import Model
 from safa_stream.types import FloatArray
@@ -101,4 +102,4 @@ async def _watch(runner: Runner, station: Station, output: DeviceOutput, listene
 
 
 def _progress(runner: Runner, station: Station, output: DeviceOutput) -> Progress:
-    return Progress(station.position / station.rate, station.lead, runner.stats.real_time_factor, output.status)
+    return Progress(station.position / station.rate, station.lead, runner.pace.real_time_factor, output.status)

@@ -17,9 +17,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
+from safa_server.pace import Pace, measured
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.models.interface import Model
 from safa_stream.session.layer import Work
@@ -54,45 +54,6 @@ class AdmissionError(FailureError):
         self.retry_after = retry_after
 
 
-@dataclass(slots=True)
-class Times:
-    """The last values of a measure, for means and percentiles."""
-
-    values: deque[float] = field(default_factory=lambda: deque(maxlen=512))
-    count: int = 0
-    total: float = 0.0
-
-    def add(self, value: float) -> None:
-        """Take one more."""
-        self.values.append(value)
-        self.count += 1
-        self.total += value
-
-    def percentile(self, percent: float) -> float:
-        """Of the last values; 0 while there are none."""
-        ordered = sorted(self.values)
-        return ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))] if ordered else 0.0
-
-
-@dataclass(slots=True)
-class Stats:
-    """What the engine did. Times in seconds; written by its thread, read by any."""
-
-    step: Times = field(default_factory=Times)
-    decode: Times = field(default_factory=Times)
-    view: Times = field(default_factory=Times)
-    rows: Times = field(default_factory=Times)
-    views: int = 0
-    views_with_fewer_steps: int = 0
-    beds: int = 0
-    refused: int = 0
-    failures: int = 0
-    row_seconds: float = 0.05
-    steps_per_view: float = 12.0
-    view_seconds: float = 1.0
-    real_time_factor: float = 1.0
-
-
 class Live:
     """A session and its lock. `urgent`: its clock does not wait (pacing live)."""
 
@@ -108,19 +69,18 @@ class Runner:
 
     def __init__(self, model: Model, largest_layers: int | None = None) -> None:
         self.model, self.largest_layers = model, largest_layers
-        self.stats = Stats(steps_per_view=float(model.facts.default_steps))
+        self.pace = Pace()
         self._lives: list[Live] = []
         self._works: list[tuple[Live, Work, float]] = []
         self._changed = threading.Condition()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopping = False
-        self.parallel = 2
         self._thread = threading.Thread(target=self._run, name="safa-engine", daemon=True)
         self.after_view: Callable[[Live], None] | None = None
 
     def start(self) -> None:
-        """Measure this machine with one view, then begin to work."""
-        self._calibrate()
+        """Measure this machine, then begin to work."""
+        self.pace = measured(self.model)
         self._thread.start()
 
     def stop(self) -> None:
@@ -136,7 +96,7 @@ class Runner:
     @property
     def bound(self) -> float:
         """How many layers in real time this machine's measured speed allows."""
-        return self.stats.real_time_factor
+        return self.pace.real_time_factor
 
     @property
     def layers(self) -> int:
@@ -151,7 +111,7 @@ class Runner:
         room = max(1, room)
         busy = self.layers
         if busy + layers > room:
-            self.stats.refused += 1
+            self.pace.refused += 1
             raise AdmissionError(
                 f"this machine keeps {room} layer(s) fed in real time and {busy} are playing; "
                 f"{layers} more would make all of them stutter",
@@ -235,7 +195,7 @@ class Runner:
             return layer.lead(live.session.position) / live.session.rate < self._short_seconds()
 
     def _short_seconds(self) -> float:
-        return SHORT_VIEWS * self.stats.view_seconds
+        return SHORT_VIEWS * self.pace.view_seconds
 
     def _begin_views(self, lives: list[Live]) -> None:
         """Start views, the most urgent first; no more than are worked on together, as a later start hears of more."""
@@ -247,21 +207,21 @@ class Runner:
                         wanting.append((self._rank(live, number), live, number))
         wanting.sort(key=lambda entry: entry[0])
         for (_, rank, _), live, number in wanting:
-            if len(self._works) >= self.parallel and rank == CAN_WAIT:
+            if len(self._works) >= self.pace.parallel and rank == CAN_WAIT:
                 break
             with live.lock:
                 if live.closed or number not in live.session.wanting(live.lead_seconds):
                     continue
                 try:
                     steps = self._steps_for(live, number)
-                    work = live.session.start(number, steps, self.stats.view_seconds)
+                    work = live.session.start(number, steps, self.pace.view_seconds)
                 except SafaError as error:
                     live.failure = str(error)
                     continue
                 except Exception as error:  # whatever a model raises must not end the other sessions
                     self._failed(live, error)
                     continue
-            self.stats.views_with_fewer_steps += steps is not None
+            self.pace.views_with_fewer_steps += steps is not None
             self._works.append((live, work, time.perf_counter()))
 
     def _rank(self, live: Live, number: int) -> tuple[bool, int, float]:
@@ -281,12 +241,12 @@ class Runner:
         lead, wanted = live.session.lead(number), live.session.wanted_steps(number)
         # Views of all layers have to fit into the time that they sound, whatever steps one of them asks for.
         hop = live.session.state.layers[number].hop / self.model.facts.frames_per_second
-        most = max(LEAST_STEPS, int(USABLE * hop / (self.stats.row_seconds * max(1, self.layers))))
+        most = max(LEAST_STEPS, int(USABLE * hop / (self.pace.row_seconds * max(1, self.layers))))
         steps = min(wanted, most)
         waiting = sum(other.urgent for other, _, _ in self._works) + 1
         for share in FEWER if math.isfinite(lead) else ():
             steps = min(most, max(LEAST_STEPS, round(share * wanted)))
-            if steps * self.stats.row_seconds * waiting + self.stats.decode.percentile(90) < lead:
+            if steps * self.pace.row_seconds * waiting + self.pace.decode.percentile(90) < lead:
                 break
         return steps if steps < wanted else None
 
@@ -311,7 +271,7 @@ class Runner:
         for _, item in current[1:]:
             more = rows + item[1].view.rows
             alike = item[1].view.plan.layout.view == head[1].view.plan.layout.view
-            if not alike or more > LARGEST_BATCH or left * more * self.stats.row_seconds > patience:
+            if not alike or more > LARGEST_BATCH or left * more * self.pace.row_seconds > patience:
                 continue
             chosen.append(item)
             rows = more
@@ -323,10 +283,7 @@ class Runner:
         rows = sum(view.rows for view in views)
         failed = self._step_views(views)
         spent = time.perf_counter() - began
-        stats = self.stats
-        stats.step.add(spent)
-        stats.rows.add(rows)
-        stats.row_seconds += 0.05 * (spent / rows - stats.row_seconds)
+        self.pace.stepped(spent, rows)
         for live, work, since in chosen:
             if work.view in failed:
                 self._fail([(live, work, since)], failed[work.view])
@@ -352,62 +309,19 @@ class Runner:
         began = time.perf_counter()
         finished = work.finish()
         now = time.perf_counter()
-        self.stats.decode.add(now - began)
+        self.pace.decode.add(now - began)
         self._works = [item for item in self._works if item[1] is not work]
         with live.lock:
             if not live.closed:
                 live.session.complete(finished, now - since)
-        stats = self.stats
-        stats.views += 1
-        stats.view.add(now - since)
-        stats.view_seconds += 0.2 * (now - since - stats.view_seconds)
-        facts = self.model.facts
-        added = work.view.plan.layout.hop / facts.frames_per_second
-        rows_seconds = work.making.steps * stats.row_seconds + stats.decode.percentile(50)
-        stats.real_time_factor += 0.1 * (added / rows_seconds - stats.real_time_factor)
+        self.pace.finished(
+            now - since, work.making.steps, work.view.plan.layout.hop / self.model.facts.frames_per_second
+        )
         if self.after_view is not None:
             try:
                 self.after_view(live)
             except Exception as error:  # what is done beside the sound must not end it
                 log.error("after a view: %s: %s", type(error).__name__, error)
-
-    def _calibrate(self) -> None:
-        scene = LiveScene.from_value(", ".join(self.model.facts.sounds[:1]) or "sound")
-        session = Session.begin(self.model, scene)
-        for number in (0, 1):
-            work = session.start(0)
-            began = time.perf_counter()
-            rows = 0
-            while not work.view.done:
-                rows += work.view.rows
-                step_views(self.model, [work.view])
-            stepped = time.perf_counter() - began
-            finished = work.finish()
-            spent = time.perf_counter() - began
-            session.complete(finished)
-            # The first view pays for what is loaded when it is first used.
-            if number:
-                self.stats.row_seconds = stepped / rows
-                self.stats.decode.add(spent - stepped)
-                self.stats.view_seconds = spent
-                hop = work.view.plan.layout.hop / self.model.facts.frames_per_second
-                self.stats.real_time_factor = hop / spent
-        self.parallel = self._worth_of_batches()
-
-    def _worth_of_batches(self) -> int:
-        """How many views to work on together: many where a batch of four is cheaper than four alone, else two."""
-        scene = LiveScene.from_value(", ".join(self.model.facts.sounds[:1]) or "sound")
-
-        def views(count: int) -> list[View]:
-            return [Session.begin(self.model, scene).start(0).view for _ in range(count)]
-
-        def seconds(chosen: list[View]) -> float:
-            step_views(self.model, chosen)
-            began = time.perf_counter()
-            step_views(self.model, chosen)
-            return time.perf_counter() - began
-
-        return LARGEST_BATCH // 2 if 4 * seconds(views(1)) > 1.5 * seconds(views(4)) else 2
 
     def _fail(self, chosen: list[tuple[Live, Work, float]], error: Exception) -> None:
         for live, work, _ in chosen:
@@ -415,6 +329,6 @@ class Runner:
             self._failed(live, error)
 
     def _failed(self, live: Live, error: Exception) -> None:
-        self.stats.failures += 1
+        self.pace.failures += 1
         log.error("a session's view failed: %s: %s", type(error).__name__, error)
         live.failure = f"{type(error).__name__}: {error}"

@@ -32,7 +32,8 @@ from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security, is_loopback, new_token, tls_context
 from safa_server.settings import Settings
-from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station, Stations
+from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station
+from safa_server.stations import Stations
 from safa_server.storage import Storage
 from safa_server.websocket import Front, Route
 from safa_stream.errors import OutputError, SceneError

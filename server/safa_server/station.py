@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from safa_server.runner import AdmissionError, Live, Runner
+from safa_server.captured import Loops
+from safa_server.runner import Live, Runner
 from safa_server.storage import Storage
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
-from safa_stream.session.loops import Capture, make_loop
-from safa_stream.session.messages import AddLayer, Command, Event, LoopReady, RecallScene, Refused
+from safa_stream.session.loops import Capture
+from safa_stream.session.messages import AddLayer, Command, Event, RecallScene
 from safa_stream.types import FloatArray
 
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
@@ -34,8 +34,7 @@ BURST_SECONDS = 0.2
 LEAST_LEAD, DEFAULT_LEAD, LARGEST_LEAD = 2.0, 8.0, 60.0
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
 LONGEST_CATCH_UP = 5.0
-LARGEST_PROVENANCE, LARGEST_LOOPS = 256, 8
-MOST_LOOPS_AT_ONCE = 4
+LARGEST_PROVENANCE = 256
 LARGEST_CREDIT_SECONDS = 60.0
 #: A journal says so often how far the session was heard.
 AT_SECONDS = 0.5
@@ -101,7 +100,7 @@ class Station:
         self._block_callbacks: list[Callable[[Block], None]] = []
         self._event_callbacks: list[Callable[[Event], None]] = []
         self._provenances: OrderedDict[int, dict[str, Any]] = OrderedDict()
-        self._loops: OrderedDict[str, FloatArray] = OrderedDict()
+        self._loops = Loops(runner, self.rate)
         self._granted = asyncio.Event()
         self._origin: float | None = None
         self._described, self._made_by = "", 0
@@ -189,9 +188,7 @@ class Station:
 
     def loop(self, loop_id: str) -> FloatArray:
         """A captured loop [channels, N]. Raises UsageError where there is none of that name."""
-        if loop_id not in self._loops:
-            raise UsageError(f"there is no loop {loop_id!r}")
-        return self._loops[loop_id]
+        return self._loops.get(loop_id)
 
     def close(self, stays: bool = False) -> None:
         """End the session. stays: only for now; what is kept of it on disk can be restored."""
@@ -303,12 +300,7 @@ class Station:
             captures = self._live.session.captures()
         self._write(lines)
         self._tasks = [task for task in self._tasks if not task.done()]
-        for capture in captures:
-            if len(self._tasks) > MOST_LOOPS_AT_ONCE:
-                said = f"{MOST_LOOPS_AT_ONCE} loops are being made already; wait for one"
-                self._tell(Refused(position=self.position, command=capture.command, reason=said))
-            else:
-                self._tasks.append(asyncio.create_task(self._make_loop(capture)))
+        self._tasks += [asyncio.create_task(self._make_loop(capture)) for capture in captures]
         for event in events:
             self._tell(event)
 
@@ -328,20 +320,7 @@ class Station:
             self.journal = None
 
     async def _make_loop(self, capture: Capture) -> None:
-        try:
-            samples = await asyncio.wrap_future(self._runner.run(lambda: make_loop(capture)))
-        except Exception as error:  # a loop that cannot be made is told to who asked for it, and ends nothing
-            reason = str(error) if isinstance(error, SafaError) else "the loop could not be made"
-            if not isinstance(error, SafaError):
-                log.error("a loop of session %s: %s: %s", self.id, type(error).__name__, error)
-            self._tell(Refused(position=self.position, command=capture.command, reason=reason))
-            return
-        loop_id = secrets.token_urlsafe(8)
-        self._loops[loop_id] = samples
-        while len(self._loops) > LARGEST_LOOPS:
-            self._loops.popitem(last=False)
-        seconds = samples.shape[1] / self.rate
-        self._tell(LoopReady(position=self.position, command=capture.command, loop=loop_id, seconds=seconds))
+        self._tell(await self._loops.make(capture, lambda: self.position))
 
     def _tell(self, event: Event) -> None:
         if event.name == "bed.began":
@@ -359,69 +338,6 @@ class Station:
                 return 0
             return max(0, len(wanted.layers) - len(self._live.session.state.layers))
         return 0
-
-
-class Stations:
-    """All sessions of a server."""
-
-    def __init__(self, runner: Runner, largest: int = 64, storage: Storage | None = None) -> None:
-        self.runner, self.largest, self.storage = runner, largest, storage
-        if storage is not None:
-            runner.after_view = storage.after_view
-        self._stations: dict[str, Station] = {}
-        #: The session that the server itself began with, if any.
-        self.main: Station | None = None
-        self.draining = False
-
-    async def open(self, request: OpenRequest) -> Station:
-        """A new session. Raises AdmissionError where it could not be kept fed, UsageError for a bad scene."""
-        if self.draining:
-            raise AdmissionError("the server is shutting down", retry_after=30.0)
-        if len(self.all()) >= self.largest:
-            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
-        scene = LiveScene.from_value(request.scene)
-        live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
-        session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
-        try:
-            if self.storage is not None:
-                journal = self.storage.begin(live, session_id, token, request.pacing, request.name)
-        except SafaError:
-            self.runner.close(live)
-            raise
-        return self._add(Station(self.runner, live, request, session_id, token, self.storage, journal))
-
-    def restore(self) -> list[Station]:
-        """The sessions that the storage holds, on the air again."""
-        found = []
-        for kept in [] if self.storage is None else self.storage.kept():
-            live = self.runner.adopt(kept.session, kept.lead_seconds, kept.pacing != "pull")
-            assert self.storage is not None
-            self.storage.watch(live, kept)
-            request = OpenRequest("", kept.pacing, kept.lead_seconds, kept.name)
-            found.append(
-                self._add(Station(self.runner, live, request, kept.session_id, kept.token, self.storage, kept.journal))
-            )
-        return found
-
-    def _add(self, station: Station) -> Station:
-        self._stations[station.id] = station
-        return station
-
-    def find(self, session_id: str) -> Station | None:
-        """A session by its id."""
-        station = self._stations.get(session_id)
-        return None if station is None or station.closed else station
-
-    def all(self) -> list[Station]:
-        """Sessions that are on the air."""
-        self._stations = {key: station for key, station in self._stations.items() if not station.closed}
-        return list(self._stations.values())
-
-    async def drain(self) -> None:
-        """Take no new sessions and end those that there are; those on disk can be restored."""
-        self.draining = True
-        for station in self.all():
-            station.close(stays=True)
 
 
 def _subscribed(callbacks: list[Any], callback: Any) -> Callable[[], None]:

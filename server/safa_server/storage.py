@@ -105,12 +105,9 @@ class Storage:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
             if live.closed or (making and since < LONGEST_SECONDS):
                 return
-            data = snapshots.snapshot(live.session)
-        try:
-            _write_private(place / SNAPSHOT, data)
+            captured = snapshots.capture(live.session)
+        if self._write(place, captured):
             self._written[id(live)] = now
-        except OSError as error:
-            log.warning("no snapshot of session %s: %s", place.name, error.strerror)
 
     def end(self, live: Live) -> None:
         """A session is over: its journal stays, it is not restored again."""
@@ -125,8 +122,16 @@ class Storage:
         place = self._places.get(id(live))
         if place is not None:
             with live.lock:
-                data = snapshots.snapshot(live.session)
-            _write_private(place / SNAPSHOT, data)
+                captured = snapshots.capture(live.session)
+            self._write(place, captured)
+
+    def _write(self, place: Path, captured: snapshots.Captured) -> bool:
+        try:
+            _write_private(place / SNAPSHOT, captured.pack())
+        except OSError as error:
+            log.warning("no snapshot of session %s: %s", place.name, error.strerror)
+            return False
+        return True
 
     def kept(self) -> Iterator[Kept]:
         """The sessions that can go on, each brought to where its journal ends; a damaged one is logged and left."""

@@ -20,7 +20,7 @@ from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security
 from safa_server.serve import page_folder
-from safa_server.station import Stations
+from safa_server.stations import Stations
 from safa_server.websocket import Front
 from tests.toy import FACTS, ToyDecoder, ToyModel
 

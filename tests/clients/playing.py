@@ -10,7 +10,8 @@ import numpy as np
 
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest, DeviceStatus
 from safa_server.runner import Runner
-from safa_server.station import OpenRequest, Station, Stations
+from safa_server.station import OpenRequest, Station
+from safa_server.stations import Stations
 from safa_stream.errors import SafaError
 from safa_stream.types import FloatArray
 
@@ -34,7 +35,7 @@ class Played:
     @property
     def speed(self) -> float:
         """Seconds of sound that the engine makes in a second."""
-        return self._runner.stats.real_time_factor
+        return self._runner.pace.real_time_factor
 
     async def play(self, seconds: float) -> None:
         """Let the session run for so long from where it is, then pause it."""

@@ -26,7 +26,7 @@ from safa_server.lyria_socket import LyriaSettings, Outbox, lyria_route, serve_l
 from safa_server.metrics import Registry
 from safa_server.runner import Runner
 from safa_server.security import Security, tls_context
-from safa_server.station import Stations
+from safa_server.stations import Stations
 from safa_server.websocket import Front
 from safa_stream.models.builtin.runtime import load_builtin
 from tests.server.certificates import make_certificates

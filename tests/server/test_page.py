@@ -13,7 +13,7 @@ from safa_server.http import Http, HttpRequest, HttpResponse
 from safa_server.metrics import Registry
 from safa_server.runner import Runner
 from safa_server.security import Security
-from safa_server.station import Stations
+from safa_server.stations import Stations
 from tests.toy import ToyModel
 
 WEB = Path(safa_server.__file__).parent / "web"

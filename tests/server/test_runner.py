@@ -75,9 +75,9 @@ def test_sessions_are_kept_fed_up_to_their_lead(runner: Runner) -> None:
     lives = [runner.open(LiveScene.from_value(prompt), 4.0, urgent=True) for prompt in ("low", "high", "low, high")]
     until(lambda: all(live.session.ready() > 4 * 48_000 for live in lives))
     time.sleep(0.2)
-    made = runner.stats.views
+    made = runner.pace.views
     time.sleep(0.5)
-    assert runner.stats.views == made, "nothing is made beyond the lead"
+    assert runner.pace.views == made, "nothing is made beyond the lead"
     for live in lives:
         hear(live, 0.4)
         assert not events(live, m.BedBegan)
@@ -97,7 +97,7 @@ def test_what_cannot_be_kept_fed_is_refused_with_a_reason() -> None:
         assert opened >= 1
         # Sessions that wait for their listeners take what is left and are not counted.
         runner.open(LiveScene.from_value("low"), 3.0, urgent=False)
-        assert runner.stats.refused == 1
+        assert runner.pace.refused == 1
     finally:
         runner.stop()
 
@@ -109,11 +109,11 @@ def test_short_of_time_views_are_made_with_fewer_steps_before_a_bed_is_needed() 
         live = runner.open(LiveScene.from_value("low"), 1.0, urgent=True)
         until(lambda: live.session.ready() > 0)
         # A machine that has become three times as slow: a full view would take longer than what is ahead.
-        runner.stats.row_seconds = live.session.lead(0) / 6
+        runner.pace.row_seconds = live.session.lead(0) / 6
         with live.lock:
             live.session.receive(m.Configure(steps=12))
         hear(live, 1.0)
-        until(lambda: runner.stats.views_with_fewer_steps > 0)
+        until(lambda: runner.pace.views_with_fewer_steps > 0)
         assert any(event.steps < event.wanted for event in events(live, m.FewerSteps))
     finally:
         runner.stop()

@@ -22,7 +22,7 @@ from safa_server.metrics import Registry
 from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security
-from safa_server.station import Stations
+from safa_server.stations import Stations
 from safa_server.websocket import Front, Route
 from safa_stream.models.interface import Model
 from tests.toy import FACTS, ToyDecoder, ToyModel

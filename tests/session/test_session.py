@@ -110,7 +110,7 @@ def test_a_restored_session_goes_on_as_if_nothing_had_been(model: Model, moment:
         session.receive(m.Mix(layer=0, gain=-20.0, at=session.position + 50_000))
         session.receive(m.Freeze(on=True))
         session.receive(prompt("wind"))
-    data = snapshots.snapshot(session)
+    data = snapshots.capture(session).pack()
     restored = snapshots.restore(model, data)
     # Meters show what was heard last, which a restored session has not heard.
     restored.state.levels = dict(session.state.levels)
@@ -122,7 +122,7 @@ def test_a_restored_session_goes_on_as_if_nothing_had_been(model: Model, moment:
 
 
 def test_damaged_snapshots_are_refused(model: Model) -> None:
-    data = snapshots.snapshot(begun(model))
+    data = snapshots.capture(begun(model)).pack()
     for damaged in (b"", data[:100], data[: len(data) // 2], b"\0" * 50, data[:200] + b"x" * 20 + data[220:]):
         with pytest.raises(SnapshotError):
             snapshots.restore(model, damaged)

@@ -1,0 +1,74 @@
+"""All sessions of a server: opened, found again, restored from disk, ended."""
+
+from __future__ import annotations
+
+import secrets
+
+from safa_server.runner import AdmissionError, Runner
+from safa_server.station import DEFAULT_LEAD, OpenRequest, Station
+from safa_server.storage import Storage
+from safa_stream.errors import SafaError
+from safa_stream.session.livescene import LiveScene
+
+
+class Stations:
+    """All sessions of a server."""
+
+    def __init__(self, runner: Runner, largest: int = 64, storage: Storage | None = None) -> None:
+        self.runner, self.largest, self.storage = runner, largest, storage
+        if storage is not None:
+            runner.after_view = storage.after_view
+        self._stations: dict[str, Station] = {}
+        #: The session that the server itself began with, if any.
+        self.main: Station | None = None
+        self.draining = False
+
+    async def open(self, request: OpenRequest) -> Station:
+        """A new session. Raises AdmissionError where it could not be kept fed, UsageError for a bad scene."""
+        if self.draining:
+            raise AdmissionError("the server is shutting down", retry_after=30.0)
+        if len(self.all()) >= self.largest:
+            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
+        scene = LiveScene.from_value(request.scene)
+        live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
+        session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
+        try:
+            if self.storage is not None:
+                journal = self.storage.begin(live, session_id, token, request.pacing, request.name)
+        except SafaError:
+            self.runner.close(live)
+            raise
+        return self._add(Station(self.runner, live, request, session_id, token, self.storage, journal))
+
+    def restore(self) -> list[Station]:
+        """The sessions that the storage holds, on the air again."""
+        found = []
+        for kept in [] if self.storage is None else self.storage.kept():
+            live = self.runner.adopt(kept.session, kept.lead_seconds, kept.pacing != "pull")
+            assert self.storage is not None
+            self.storage.watch(live, kept)
+            request = OpenRequest("", kept.pacing, kept.lead_seconds, kept.name)
+            found.append(
+                self._add(Station(self.runner, live, request, kept.session_id, kept.token, self.storage, kept.journal))
+            )
+        return found
+
+    def _add(self, station: Station) -> Station:
+        self._stations[station.id] = station
+        return station
+
+    def find(self, session_id: str) -> Station | None:
+        """A session by its id."""
+        station = self._stations.get(session_id)
+        return None if station is None or station.closed else station
+
+    def all(self) -> list[Station]:
+        """Sessions that are on the air."""
+        self._stations = {key: station for key, station in self._stations.items() if not station.closed}
+        return list(self._stations.values())
+
+    async def drain(self) -> None:
+        """Take no new sessions and end those that there are; those on disk can be restored."""
+        self.draining = True
+        for station in self.all():
+            station.close(stays=True)
