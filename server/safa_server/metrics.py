@@ -1,4 +1,4 @@
-"""Counters, gauges and timings of a server as Prometheus text (exposition format 0.0.4).
+"""Counters, gauges and timings of a server, by the Prometheus client library.
 
 One Registry is made with the server and handed to whatever counts. It knows the names in FAMILIES and no others, so a
 metric that is not documented cannot be counted. Safe from any thread.
@@ -9,17 +9,23 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 QUANTILES = (0.5, 0.95, 0.99)
 #: Timings that the quantiles are of: the latest so many.
 RECENT = 1024
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Kind = Literal["counter", "gauge", "histogram"]
+_Kept = TypeVar("_Kept", Counter, Gauge, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,135 +71,136 @@ FAMILIES = (
     Family("safa_device_underruns_total", "counter", "Times that the sound device found nothing to play."),
 )
 
-_Key = tuple[str, tuple[str, ...]]
-
-
-@dataclass(slots=True)
-class _Histogram:
-    """Observations: how many in each bucket (the last is for all that are greater), their sum, and the latest."""
-
-    counts: list[int]
-    total: float = 0.0
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-
 
 class Registry:
-    """What is counted. Labels are given as keyword arguments; an unknown name or label raises KeyError."""
+    """What is counted. Labels are given as keyword arguments; a name or label that is not known raises KeyError."""
 
     #: Label values of one metric; later ones are counted together as "other", so that no client grows the registry.
     most_labels = 256
 
     def __init__(self, families: Sequence[Family] = FAMILIES) -> None:
         self._families: Mapping[str, Family] = {family.name: family for family in families}
-        self._values: dict[_Key, float] = {}
-        self._histograms: dict[_Key, _Histogram] = {}
+        self._collectors = CollectorRegistry()
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._recent: dict[str, _Recent] = {}
+        self._label_values: dict[str, set[tuple[str, ...]]] = {family.name: set() for family in families}
         self._lock = threading.Lock()
+        for family in families:
+            self._register(family)
 
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Add to a counter, or to a gauge."""
-        with self._lock:
-            key = self._key(name, labels)
-            self._values[key] = self._values.get(key, 0.0) + amount
+        if name in self._gauges:
+            self._at(self._gauges, name, labels).inc(amount)
+        else:
+            self._at(self._counters, name, labels).inc(amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        with self._lock:
-            self._values[self._key(name, labels)] = float(value)
+        self._at(self._gauges, name, labels).set(value)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Note one timing (seconds) or size."""
-        with self._lock:
-            key = self._key(name, labels)
-            buckets = self._families[name].buckets
-            found = self._histograms.setdefault(key, _Histogram([0] * (len(buckets) + 1)))
-            found.counts[next((n for n, most in enumerate(buckets) if value <= most), len(buckets))] += 1
-            found.total += value
-            found.recent.append(value)
+        metric, values = self._histograms[name], self._place(name, labels)
+        (metric.labels(*values) if values else metric).observe(value)
+        self._recent[name].append(values, value)
 
     def forget(self, name: str, **labels: str) -> None:
-        """Leave out a gauge whose subject is gone."""
+        """Leave out a gauge with labels whose subject is gone."""
+        values = self._values(name, labels)
+        self._gauges[name].remove(*values)
         with self._lock:
-            self._values.pop(self._key(name, labels), None)
+            self._label_values[name].discard(values)
 
     def value(self, name: str, **labels: str) -> float:
         """A counter's or gauge's value, 0 where nothing was counted."""
-        with self._lock:
-            return self._values.get(self._key(name, labels), 0.0)
+        self._values(name, labels)
+        return self._collectors.get_sample_value(name, labels) or 0.0
 
     def quantile(self, name: str, share: float, **labels: str) -> float:
         """The value that `share` of the latest observations do not exceed; NaN where there are none."""
-        with self._lock:
-            found = self._histograms.get(self._key(name, labels))
-            return _quantile(found.recent, share) if found else math.nan
+        return self._recent[name].quantile(self._values(name, labels), share)
 
     def text(self) -> str:
         """All metrics in Prometheus' text form, those without labels also where nothing was counted yet."""
-        with self._lock:
-            lines: list[str] = []
-            for family in self._families.values():
-                lines += self._histogram_lines(family) if family.kind == "histogram" else self._value_lines(family)
-        return "\n".join(lines) + "\n"
+        return generate_latest(_WithoutCreated(self._collectors)).decode()
 
-    def _key(self, name: str, labels: Mapping[str, str]) -> _Key:
+    def _register(self, family: Family) -> None:
+        name, kept = family.name, self._collectors
+        match family.kind:
+            case "counter":
+                self._counters[name] = Counter(name, family.help, family.labels, registry=kept)
+            case "gauge":
+                self._gauges[name] = Gauge(name, family.help, family.labels, registry=kept)
+            case "histogram":
+                self._histograms[name] = Histogram(
+                    name, family.help, family.labels, registry=kept, buckets=family.buckets
+                )
+                self._recent[name] = _Recent(family)
+                kept.register(self._recent[name])
+
+    def _at(self, metrics: Mapping[str, _Kept], name: str, labels: Mapping[str, str]) -> _Kept:
+        metric, values = metrics[name], self._place(name, labels)
+        return metric.labels(*values) if values else metric
+
+    def _place(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """The label values that are counted at: these, or "other" where a metric has too many."""
+        values = self._values(name, labels)
+        with self._lock:
+            known = self._label_values[name]
+            if values not in known and len(known) >= self.most_labels:
+                return ("other",) * len(values)
+            known.add(values)
+            return values
+
+    def _values(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         family = self._families[name]
         if set(labels) != set(family.labels):
             raise KeyError(f"metric {name} has the labels {family.labels}, not {tuple(labels)}")
-        key = (name, tuple(str(labels[label]) for label in family.labels))
-        if not labels or key in self._values or key in self._histograms:
-            return key
-        same = sum(1 for known, _ in (*self._values, *self._histograms) if known == name)
-        return key if same < self.most_labels else (name, ("other",) * len(family.labels))
+        return tuple(str(labels[label]) for label in family.labels)
 
-    def _value_lines(self, family: Family) -> list[str]:
-        lines = [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}"]
-        found = {labels: value for (name, labels), value in self._values.items() if name == family.name}
-        if not family.labels:
-            found.setdefault((), 0.0)
-        return lines + [f"{family.name}{_labels(family.labels, at)} {_number(found[at])}" for at in sorted(found)]
 
-    def _histogram_lines(self, family: Family) -> list[str]:
-        name, lines, recent = family.name, [], []
-        found = {labels: item for (known, labels), item in self._histograms.items() if known == name}
-        if not family.labels:
-            found.setdefault((), _Histogram([0] * (len(family.buckets) + 1)))
-        for at in sorted(found):
-            item, below = found[at], 0
-            for most, count in zip((*family.buckets, math.inf), item.counts, strict=True):
-                below += count
-                lines.append(f"{name}_bucket{_labels((*family.labels, 'le'), (*at, _number(most)))} {below}")
-            lines.append(f"{name}_sum{_labels(family.labels, at)} {_number(item.total)}")
-            lines.append(f"{name}_count{_labels(family.labels, at)} {below}")
+class _Recent(Collector):
+    """A histogram's latest observations, told as a gauge of their quantiles."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._latest: dict[tuple[str, ...], deque[float]] = {} if family.labels else {(): deque(maxlen=RECENT)}
+        self._lock = threading.Lock()
+
+    def append(self, values: tuple[str, ...], value: float) -> None:
+        with self._lock:
+            self._latest.setdefault(values, deque(maxlen=RECENT)).append(value)
+
+    def quantile(self, values: tuple[str, ...], share: float) -> float:
+        with self._lock:
+            return _quantile(self._latest.get(values, ()), share)
+
+    def collect(self) -> Iterator[Metric]:
+        name, help, labels = self._family.name, self._family.help, self._family.labels
+        told = GaugeMetricFamily(
+            f"{name}_recent", f"{help} Quantiles of the latest {RECENT}.", labels=(*labels, "quantile")
+        )
+        for values in list(self._latest):
             for share in QUANTILES:
-                labels = _labels((*family.labels, "quantile"), (*at, _number(share)))
-                recent.append(f"{name}_recent{labels} {_number(_quantile(item.recent, share))}")
-        return [
-            f"# HELP {name} {family.help}",
-            f"# TYPE {name} histogram",
-            *lines,
-            f"# HELP {name}_recent {family.help} Quantiles of the latest {RECENT}.",
-            f"# TYPE {name}_recent gauge",
-            *recent,
-        ]
+                told.add_metric((*values, f"{share:g}"), self.quantile(values, share))
+        yield told
+
+
+class _WithoutCreated(Collector):
+    """Metrics without the times at which they began to be counted; the library can only leave those out everywhere."""
+
+    def __init__(self, metrics: Collector) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._metrics.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
 
 
 def _quantile(values: Iterable[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
-
-
-def _labels(names: Sequence[str], values: Sequence[str]) -> str:
-    if not names:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
