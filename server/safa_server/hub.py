@@ -1,4 +1,4 @@
-"""What WebSocket clients share: every station's fan-out, and how long a session waits for who lost it."""
+"""What WebSocket clients share: every station's fan-out, and when sessions end that nobody closes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,21 @@ SWEEP_SECONDS = 0.5
 
 
 class Hub:
-    """Made once a server. Lives on the event loop; `sweep` is to be called every SWEEP_SECONDS."""
+    """Made once a server. Lives on the event loop; `sweep` is to be called every SWEEP_SECONDS.
 
-    def __init__(self, stations: Stations, security: Security, limits: Limits, metrics: Registry) -> None:
+    session_seconds: how old sessions may get, those of other doors too; the server's own gets as old as it likes.
+    """
+
+    def __init__(
+        self,
+        stations: Stations,
+        security: Security,
+        limits: Limits,
+        metrics: Registry,
+        session_seconds: float | None = None,
+    ) -> None:
         self.stations, self.security, self.limits, self.metrics = stations, security, limits, metrics
+        self._session_seconds = session_seconds
         self._fanouts: dict[str, Fanout] = {}
         self._own: set[str] = set()
         self._failed: set[str] = set()
@@ -68,8 +79,10 @@ class Hub:
         return [] if fanout is None else [listener.describe() for listener in fanout.listeners]
 
     def sweep(self) -> None:
-        """Close sessions that nobody came back to; let go of what belongs to sessions that others closed."""
+        """Close sessions that are too old or that nobody came back to; let go of what belongs to closed ones."""
         now = time.monotonic()
+        if self._session_seconds is not None:
+            self._end_old(now, self._session_seconds)
         for station_id, fanout in list(self._fanouts.items()):
             station = fanout.station
             if self.stations.find(station_id) is None:
@@ -90,6 +103,11 @@ class Hub:
         told = write(control.Closing(reason=reason))
         for fanout in self._fanouts.values():
             fanout.tell(told)
+
+    def _end_old(self, now: float, most: float) -> None:
+        for station in self.stations.all():
+            if station is not self.stations.main and now - station.opened_at > most:
+                self.end(station, f"its time is over: sessions last {most:g} s on this server")
 
     def _forget(self, station_id: str, reason: str) -> None:
         fanout = self._fanouts.pop(station_id, None)

@@ -127,7 +127,7 @@ async def _open_ports(
 ) -> tuple[Address, Hub]:
     security = Security.of(settings.host, settings.token, settings.origins)
     registry = Registry()
-    hub = Hub(stations, security, settings.limits, registry)
+    hub = Hub(stations, security, settings.limits, registry, settings.session_seconds)
     tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
     osc, query_port = None, None
     if settings.osc_port != -1 and settings.osc_port is not None:

@@ -34,6 +34,9 @@ class Settings:
     model: str = _setting("builtin", "builtin, or the folder of a model of your own", "NAME")
     compute: str = _setting("cpu", "where the network runs, such as cuda", "DEVICE")
     sessions: int = _setting(64, "sessions at a time at most", "N")
+    session_seconds: float | None = _setting(
+        None, "end clients' sessions when they are so old (default: never)", "SECONDS"
+    )
     layers: int | None = _setting(None, "layers in real time at most (default: by measured speed)", "N")
     prompt: str | None = _setting(None, "begin with a session that sounds like this and stays", "PROMPT")
     scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
@@ -62,6 +65,8 @@ class Settings:
             raise UsageError(f"setting 'osc_port' must be a port from 0 to 65535, or -1 for none, not {self.osc_port}")
         if self.sessions < 1 or (self.layers is not None and self.layers < 1):
             raise UsageError("settings 'sessions' and 'layers' must be 1 or more")
+        if self.session_seconds is not None and not self.session_seconds > 0:
+            raise UsageError(f"setting 'session_seconds' must be above 0, not {self.session_seconds}")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise UsageError(f"setting 'log_level' must be debug, info, warning or error, not {self.log_level!r}")
         if self.tls_key is not None and self.tls_cert is None:

@@ -146,6 +146,25 @@ def test_the_server_ends_cleanly_and_tells_its_clients(tmp_path: Path) -> None:
         assert "Traceback" not in process.stdout.read()
 
 
+def test_a_clients_session_ends_at_its_time_and_the_servers_own_goes_on(tmp_path: Path) -> None:
+    async def use(address: dict[str, Any]) -> None:
+        async with SafaClient.connect(url(address)) as visitor, SafaClient.connect(url(address)) as keeper:
+            await keeper.join(address["session"])
+            await visitor.open("campfire", lead=2.0)
+            heard = [frame async for frame in visitor]
+            # Its clock begins once the first view is made, which takes some of the time.
+            assert heard and heard[-1].header.start < 7 * 48_000
+            assert visitor.events[-1] == {
+                "type": "closing",
+                "reason": "its time is over: sessions last 6 s on this server",
+            }
+            await listen(keeper, 1.0)
+
+    flags = ("--session-seconds", "6", "--prompt", "rain", "--layers", "2")
+    with server(tmp_path, *flags) as (_, address):
+        asyncio.run(use(address))
+
+
 @pytest.mark.parametrize(
     "flags, said",
     [

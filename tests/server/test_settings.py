@@ -13,11 +13,11 @@ def test_flags_go_before_variables_and_those_before_the_file(tmp_path: Path) -> 
     file.write_text(
         'port = 1\nosc_port = 2\nsessions = 3\norigins = ["https://a.example"]\n[limits]\nconnections = 9\n'
     )
-    environment = {"SAFA_OSC_PORT": "5", "SAFA_SESSIONS": "6", "SAFA_LOG_JSON": "yes", "SAFA_STATE": "/tmp/x"}
+    environment = {"SAFA_OSC_PORT": "5", "SAFA_SESSIONS": "6", "SAFA_LOG_JSON": "yes", "SAFA_STATE": str(tmp_path)}
     found = read_settings({"sessions": 7}, environment, file)
     assert (found.port, found.osc_port, found.sessions) == (1, 5, 7)
     assert found.origins == ("https://a.example",)
-    assert found.log_json is True and found.state == Path("/tmp/x")
+    assert found.log_json is True and found.state == tmp_path
     assert found.limits.connections == 9
 
 
@@ -31,6 +31,8 @@ def test_flags_go_before_variables_and_those_before_the_file(tmp_path: Path) -> 
         ("limits = 3", "limits must be a table"),
         ("port = ", "are not TOML"),
         ("port = 70000", "'port' must be a port from 0 to 65535"),
+        ("session_seconds = 0", "'session_seconds' must be above 0, not 0"),
+        ("session_seconds = nan", "'session_seconds' must be above 0, not nan"),
         ("restore = true", "'restore' needs 'state'"),
         ('log_level = "loud"', "'log_level'"),
         ('tls_key = "k.pem"', "'tls_key' needs 'tls_cert'"),
@@ -47,6 +49,7 @@ def test_what_is_wrong_in_a_settings_file_is_named(tmp_path: Path, text: str, sa
 def test_a_variable_that_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="SAFA_PORT must be int, not 'http'"):
         read_settings({}, {"SAFA_PORT": "http"}, None)
+    assert read_settings({}, {"SAFA_SESSION_SECONDS": "600"}, None).session_seconds == 600
     with pytest.raises(UsageError, match="cannot read the settings"):
         read_settings({}, {}, tmp_path / "none.toml")
 

@@ -325,6 +325,31 @@ def test_sessions_that_nobody_comes_back_to_end() -> None:
         run(test())
 
 
+def test_sessions_end_when_they_are_too_old_but_for_the_servers_own() -> None:
+    async def test() -> None:
+        async with serving(session_seconds=1.5) as rig, client(rig) as one, client(rig) as other, client(rig) as third:
+            main = rig.stations.main = await rig.stations.open(OpenRequest("low", pacing="pull"))
+            await third.ask("join", session=main.id)
+            unheard = await rig.stations.open(OpenRequest("low", pacing="pull"))
+            began = time.monotonic()
+            opened = await one.ask("open", scene="low")
+            await other.ask("join", session=opened["session"])
+            for listening in (one, other):
+                told = await listening.until(lambda message: message["type"] == "closing")
+                assert told["reason"] == "its time is over: sessions last 1.5 s on this server"
+                await listening.socket.wait_closed()
+                assert (listening.socket.close_code, listening.socket.close_reason) == (1000, told["reason"])
+            assert time.monotonic() - began >= 1.5
+            assert unheard.closed and rig.stations.all() == [main]
+            assert (await third.ask("state"))["state"]["session"] == main.id
+            async with client(rig) as late:
+                refused = await late.ask("join", session=opened["session"], token=opened["token"])
+                assert refused["code"] == "no_session"
+
+    with quiet_log():
+        run(test())
+
+
 def test_sessions_that_others_opened_stay_unless_they_were_adopted() -> None:
     async def test() -> None:
         async with serving(Limits(resume_seconds=0.3)) as rig:

@@ -63,13 +63,14 @@ async def serving(
     routes: Sequence[Route] = (),
     layers: int = 64,
     osc: Callable[[Literal["html", "json"]], str] | None = None,
+    session_seconds: float | None = None,
 ) -> AsyncIterator[Rig]:
     """The server, bound to 127.0.0.1."""
     runner = Runner(model or toy_48k(), largest_layers=layers)
     runner.start()
     stations, metrics = Stations(runner), Registry()
     security = security or Security.of("127.0.0.1")
-    hub = Hub(stations, security, limits or Limits(), metrics)
+    hub = Hub(stations, security, limits or Limits(), metrics, session_seconds)
     http = Http(stations, security, metrics, folder or Path("nothing"), lambda: None, document, osc)
     front = Front(hub, http, routes)
     try:
