@@ -68,6 +68,9 @@ FAMILIES = (
     Family("safa_http_requests_total", "counter", "HTTP requests, by status.", ("status",)),
     Family("safa_osc_messages_total", "counter", "OSC messages read."),
     Family("safa_osc_refused_total", "counter", "OSC messages that were refused."),
+    Family("safa_device_open", "gauge", "1 while the server's sound device is there, else 0."),
+    Family("safa_device_away", "gauge", "1 while the server's sound device is gone and looked for, else 0."),
+    Family("safa_device_lost_total", "counter", "Times that the sound device went away."),
     Family("safa_device_underruns_total", "counter", "Times that the sound device found nothing to play."),
 )
 

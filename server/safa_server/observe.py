@@ -1,10 +1,11 @@
-"""From what the engine and the sessions count to the server's metrics, once a second."""
+"""From what the engine, the sessions and the sound device count to the server's metrics, once a second."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+from safa_server.device import DeviceStatus
 from safa_server.metrics import Registry
 from safa_server.osc import OscServer
 from safa_server.pace import Times
@@ -21,6 +22,19 @@ async def observe(registry: Registry, runner: Runner, stations: Stations, osc: O
     watcher = Watcher(registry, runner, stations, osc)
     while True:
         watcher.look()
+        await asyncio.sleep(SECONDS)
+
+
+async def observe_device(registry: Registry, status: Callable[[], DeviceStatus]) -> None:
+    """The same of the sound device that the server plays on. Run until cancelled."""
+    before = DeviceStatus()
+    while True:
+        now = status()
+        registry.set("safa_device_open", now.open)
+        registry.set("safa_device_away", not now.open)
+        registry.add("safa_device_lost_total", now.lost - before.lost)
+        registry.add("safa_device_underruns_total", now.underruns - before.underruns)
+        before = now
         await asyncio.sleep(SECONDS)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from safa_server.osc_map import HIGHEST_RATE, ROOT
-from safa_server.osc_packet import LARGEST_PACKET, Argument, Message, PacketError, read_packet, write_message
+from safa_server.osc_packet import FRAMINGS, LARGEST_PACKET, Argument, Message, PacketError, read_packet, write_message
 from safa_server.osc_peers import Gate, Rates, same_host
 from safa_server.osc_read import Present, Request, Service, at_time, number, read_request, shown, text
 from safa_server.osc_sockets import TcpServer, UdpEndpoint, UdpPeer, numeric_address
@@ -60,7 +60,7 @@ class OscSettings:
     def __post_init__(self) -> None:
         if not is_loopback(self.host) and not self.token:
             raise UsageError(f"OSC on {self.host} can be reached from other machines: set a token, or use 127.0.0.1")
-        if self.framing not in ("auto", "slip", "length"):
+        if self.framing not in FRAMINGS:
             raise UsageError(f"OSC framing must be auto, slip or length, not {self.framing!r}")
 
 

@@ -22,6 +22,8 @@ LARGEST_PACKET = 8192
 DEEPEST_BUNDLE = 8
 MOST_MESSAGES = 256
 LONGEST_ADDRESS = 255
+#: How packets may be framed on TCP: see Framing.
+FRAMINGS = ("auto", "slip", "length")
 _BUNDLE = b"#bundle\0"
 _TAGS = frozenset("ihfsSbrmtdTFN[]")
 

@@ -25,7 +25,7 @@ from safa_server.hub import Hub
 from safa_server.lyria import is_lyria, key_of
 from safa_server.lyria_socket import LyriaSettings, serve_lyria
 from safa_server.metrics import Registry
-from safa_server.observe import observe
+from safa_server.observe import observe, observe_device
 from safa_server.osc import OscServer, OscSettings
 from safa_server.oscquery import OscQuery, serve_oscquery
 from safa_server.runner import Runner
@@ -112,7 +112,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
                 hub.adopt(station)
         if main is not None:
             address, stations.main = replace(address, session=main.id, session_token=main.token), main
-            await _play_on_device(stack, settings, main)
+            await _play_on_device(stack, settings, main, hub.metrics)
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
             _write_ready(settings.ready_file, address)
@@ -134,7 +134,14 @@ async def _open_ports(
         osc = OscServer(
             stations,
             lambda: _default_session(stations),
-            OscSettings(settings.host, settings.osc_port, settings.osc_tcp_port, token=settings.token),
+            OscSettings(
+                settings.host,
+                settings.osc_port,
+                settings.osc_tcp_port,
+                framing=settings.osc_framing,
+                token=settings.token,
+                other_hosts=settings.osc_other_hosts,
+            ),
         )
         await osc.start()
         stack.push_async_callback(osc.close)
@@ -190,13 +197,15 @@ async def _main_session(settings: Settings, stations: Stations, restored: list[S
     return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN))
 
 
-async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station) -> None:
+async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station, registry: Registry) -> None:
     if settings.device is None:
         return
     name = None if settings.device == "default" else settings.device
     output = DeviceOutput(main, DeviceRequest(name), _log_device)
     await output.start()
     stack.push_async_callback(output.stop)
+    watching = asyncio.create_task(observe_device(registry, lambda: output.status), name="device metrics")
+    stack.callback(watching.cancel)
 
 
 def _log_device(event: DeviceEvent) -> None:

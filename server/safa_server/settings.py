@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from safa_server.limits import Limits
+from safa_server.osc_packet import FRAMINGS
 from safa_stream.errors import UsageError
 
 
@@ -43,6 +44,8 @@ class Settings:
     device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
     osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
     osc_tcp_port: int | None = _setting(None, "TCP port of OSC as well", "PORT")
+    osc_framing: str = _setting("auto", "how OSC is framed on TCP: slip, length, or auto by the first byte", "FRAMING")
+    osc_other_hosts: bool = _setting(False, "let OSC clients have subscriptions sent to other machines", "")
     oscquery_port: int | None = _setting(None, "port of OSCQuery; 0 takes a free one", "PORT")
     announce: bool | None = _setting(None, "announce OSC by zeroconf (default: beyond loopback)", "")
     name: str = _setting("safa-stream", "the server's name in announcements", "NAME")
@@ -63,6 +66,8 @@ class Settings:
                 raise UsageError(f"setting {name!r} must be a port from 0 to 65535, not {value}")
         if self.osc_port is not None and not -1 <= self.osc_port <= 65535:
             raise UsageError(f"setting 'osc_port' must be a port from 0 to 65535, or -1 for none, not {self.osc_port}")
+        if self.osc_framing not in FRAMINGS:
+            raise UsageError(f"setting 'osc_framing' must be auto, slip or length, not {self.osc_framing!r}")
         if self.sessions < 1 or (self.layers is not None and self.layers < 1):
             raise UsageError("settings 'sessions' and 'layers' must be 1 or more")
         if self.session_seconds is not None and not self.session_seconds > 0:

@@ -8,15 +8,19 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from safa_server.ring import FADE
 from safa_server.runner import Runner
+from safa_server.serve import serve
+from safa_server.settings import Settings
 from safa_stream.models import load
 from safa_stream.types import FloatArray
-from tests.clients.playing import Played, begin
+from tests.clients.playing import PATIENCE, Played, begin
 from tests.clients.sound_servers import (
     SoundServer,
     equal_stretch,
@@ -85,6 +89,26 @@ class TestAway:
         at, equal = equal_stretch(played.frames, part)
         assert equal == len(part) > 12_000, "what it plays then is what the session makes"
         assert at + len(part) > back
+
+
+class TestMetrics:
+    def test_a_server_tells_whether_its_device_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def unplug(server: SoundServer) -> None:
+            ready, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
+            settings = Settings(port=0, osc_port=-1, prompt="rain", device=server.device, layers=1, drain_seconds=0.1)
+            serving = asyncio.create_task(serve(settings, ready.set_result, stop))
+            await asyncio.wait({ready, serving}, return_when=asyncio.FIRST_COMPLETED)
+            metrics = f"http://127.0.0.1:{ready.result().port}/metrics"
+            await told(metrics, safa_device_open=1.0, safa_device_away=0.0, safa_device_lost_total=0.0)
+            server.pull_out()
+            await told(metrics, safa_device_open=0.0, safa_device_away=1.0, safa_device_lost_total=1.0)
+            server.start()
+            await told(metrics, safa_device_open=1.0, safa_device_away=0.0, safa_device_lost_total=1.0)
+            stop.set()
+            await serving
+
+        with jack_server(monkeypatch) as server:
+            asyncio.run(unplug(server))
 
 
 class TestCounters:
@@ -161,6 +185,17 @@ class TestCounters:
         with jack_server(monkeypatch) as server:
             status = asyncio.run(pause(server)).output.status
         assert (status.underruns, status.missing) == (0, 0)
+
+
+async def told(metrics: str, **expected: float) -> None:
+    """Wait until a server's metrics say so."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            text = await asyncio.to_thread(lambda: urlopen(metrics).read().decode())
+            read = [one for family in text_string_to_metric_families(text) for one in family.samples]
+            if expected.items() <= {sample.name: sample.value for sample in read}.items():
+                return
+            await asyncio.sleep(0.2)
 
 
 def sounding(frames: FloatArray) -> FloatArray:

@@ -21,6 +21,7 @@ import soundfile
 from safa_server.client import SafaClient
 from safa_stream.scene import parse_prompts
 from safa_stream.session import messages as m
+from tests.server.osc_rig import Wire, packet, peer
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from safa_stream.cli.main import main; sys.exit(main())"]
@@ -165,6 +166,26 @@ def test_a_clients_session_ends_at_its_time_and_the_servers_own_goes_on(tmp_path
         asyncio.run(use(address))
 
 
+def test_osc_is_framed_and_sent_on_as_the_settings_say(tmp_path: Path) -> None:
+    async def use(address: dict[str, Any]) -> None:
+        with peer() as one:
+            # An address for documents: nobody is there.
+            answer = await one.ask(address["osc_port"], "/safa/subscribe", "192.0.2.1", 9000, 0)
+            assert answer[0] == "/safa/ok"
+        right = await Wire.to(address["osc_tcp_port"], "length")
+        right.send(packet("/safa/layer/0/gain", -6))
+        assert (await right.next())[0] == "/safa/ok"
+        wrong = await Wire.to(address["osc_tcp_port"], "slip")
+        wrong.send(packet("/safa/layer/0/gain", -6))
+        assert await wrong.ended()
+        for wire in (right, wrong):
+            await wire.close()
+
+    flags = ("--osc-tcp-port", "0", "--osc-framing", "length", "--osc-other-hosts", "--prompt", "rain", "--layers", "1")
+    with server(tmp_path, *flags) as (_, address):
+        asyncio.run(use(address))
+
+
 @pytest.mark.parametrize(
     "flags, said",
     [
@@ -172,6 +193,7 @@ def test_a_clients_session_ends_at_its_time_and_the_servers_own_goes_on(tmp_path
         (["--tls-cert", "/nowhere.pem"], "/nowhere.pem is not a file"),
         (["--port", "70000"], "'port' must be a port"),
         (["--scene", "/nowhere.json"], "cannot read the scene /nowhere.json"),
+        (["--osc-framing", "cobs"], "'osc_framing' must be auto, slip or length"),
         (["--restore"], "'restore' needs 'state'"),
         (["--state", "/proc/nowhere"], "cannot keep sessions in /proc/nowhere"),
         (["--model", "/nowhere"], "/nowhere"),

@@ -33,6 +33,7 @@ def test_flags_go_before_variables_and_those_before_the_file(tmp_path: Path) -> 
         ("port = 70000", "'port' must be a port from 0 to 65535"),
         ("session_seconds = 0", "'session_seconds' must be above 0, not 0"),
         ("session_seconds = nan", "'session_seconds' must be above 0, not nan"),
+        ('osc_framing = "cobs"', "'osc_framing' must be auto, slip or length, not 'cobs'"),
         ("restore = true", "'restore' needs 'state'"),
         ('log_level = "loud"', "'log_level'"),
         ('tls_key = "k.pem"', "'tls_key' needs 'tls_cert'"),
@@ -49,6 +50,8 @@ def test_what_is_wrong_in_a_settings_file_is_named(tmp_path: Path, text: str, sa
 def test_a_variable_that_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="SAFA_PORT must be int, not 'http'"):
         read_settings({}, {"SAFA_PORT": "http"}, None)
+    with pytest.raises(UsageError, match="SAFA_OSC_OTHER_HOSTS must be bool, not 'maybe'"):
+        read_settings({}, {"SAFA_OSC_OTHER_HOSTS": "maybe"}, None)
     assert read_settings({}, {"SAFA_SESSION_SECONDS": "600"}, None).session_seconds == 600
     with pytest.raises(UsageError, match="cannot read the settings"):
         read_settings({}, {}, tmp_path / "none.toml")
