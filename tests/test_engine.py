@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ RATE, FRAME = 400, 16
 PROMPTS = parse_prompts("low, high:0.5")
 
 
-def stream_of(model: ToyModel, seconds: float | None = None, **fields: object) -> list[np.ndarray]:
-    scene = Scene(PROMPTS, **fields)  # type: ignore[arg-type]
+def stream_of(model: ToyModel, seconds: float | None = None, **fields: Any) -> list[np.ndarray]:
+    scene = Scene(PROMPTS, **fields)
     return [chunk.samples for chunk in engine.chunks(model, scene, seconds)]
 
 

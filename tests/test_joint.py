@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,10 +16,8 @@ from tests.toy import ToyModel, World, toy
 LAYOUT = ViewLayout(40, 8)
 
 
-def canvas(
-    model: ToyModel, views: int, method: str = "safa", layout: ViewLayout = LAYOUT, **plan: object
-) -> np.ndarray:
-    settings = joint.JointPlan(layout, model.solver(6), method, **plan)  # type: ignore[arg-type]
+def canvas(model: ToyModel, views: int, method: str = "safa", layout: ViewLayout = LAYOUT, **plan: Any) -> np.ndarray:
+    settings = joint.JointPlan(layout, model.solver(6), method, **plan)
     encoded = model.encode(parse_prompts("low"), (), 0)
     return np.asarray(model.to_numpy(joint.generate(model, settings, views, encoded, 1.5)))
 

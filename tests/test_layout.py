@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -93,8 +95,9 @@ def test_impossible_layouts_are_refused(view: int, overlap: int, alignment: int)
 
 
 def test_frames_must_be_whole() -> None:
+    overlap: Any = 2.5
     with pytest.raises(LayoutError, match="whole number"):
-        ViewLayout(10, 2.5)  # type: ignore[arg-type]
+        ViewLayout(10, overlap)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 2.0, float("nan"), float("inf")])

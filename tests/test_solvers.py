@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +12,17 @@ from safa_stream.errors import UsageError
 from safa_stream.schedulers import from_scheduler_config
 from tests.toy import World, toy
 
+Network = Callable[[np.ndarray, float], np.ndarray]
 
-def run(table: solvers.SolverTable, x: np.ndarray, model: object) -> np.ndarray:
+
+def run(table: solvers.SolverTable, x: np.ndarray, model: Network) -> np.ndarray:
     h = None
     for index, t in enumerate(table.timesteps):
-        x, h = solvers.step(table.row(index), x, model(x, t), h)  # type: ignore[operator]
+        x, h = solvers.step(table.row(index), x, model(x, t), h)
     return x
 
 
-def gaussian(mean: float, deviation: float, steps: int, prediction: str) -> tuple[object, float]:
+def gaussian(mean: float, deviation: float, steps: int, prediction: str) -> tuple[Network, float]:
     """A network that predicts perfectly for clean ~ N(mean, deviation^2), and what the exact flow makes of x = 1.3."""
 
     def model(x: np.ndarray, t: float) -> np.ndarray:
@@ -124,9 +128,9 @@ def test_options_that_are_no_table_are_refused_by_name(config: dict[str, object]
 
 
 @pytest.mark.parametrize("steps", [0, -3, 1001, 2.5, True])
-def test_step_counts_that_a_scheduler_cannot_do_are_refused(steps: object) -> None:
+def test_step_counts_that_a_scheduler_cannot_do_are_refused(steps: Any) -> None:
     with pytest.raises(UsageError, match="from 1 to 1000"):
-        from_scheduler_config({"_class_name": "DDIMScheduler", "clip_sample": False}, steps)  # type: ignore[arg-type]
+        from_scheduler_config({"_class_name": "DDIMScheduler", "clip_sample": False}, steps)
 
 
 def test_the_toy_model_is_sampled_with_its_own_statistics() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -16,8 +19,8 @@ from tests.toy import ToyModel, World, toy
 LAYOUT = ViewLayout(40, 8)
 
 
-def plan_for(model: ToyModel, steps: int = 6, layout: ViewLayout = LAYOUT, **changes: object) -> StreamPlan:
-    return StreamPlan(layout, model.solver(steps), **changes)  # type: ignore[arg-type]
+def plan_for(model: ToyModel, steps: int = 6, layout: ViewLayout = LAYOUT, **changes: Any) -> StreamPlan:
+    return StreamPlan(layout, model.solver(steps), **changes)
 
 
 def run(model: ToyModel, plan: StreamPlan, views: int, prompt: str = "low") -> tuple[StreamState, np.ndarray]:
@@ -56,7 +59,9 @@ def test_views_take_their_mean_over_mid_from_the_reference() -> None:
 
 
 @pytest.mark.parametrize("method, operator", [("average", average), ("triangular", triangular)])
-def test_averages_are_the_operators_over_the_past_and_the_views_own(method: str, operator: object) -> None:
+def test_averages_are_the_operators_over_the_past_and_the_views_own(
+    method: str, operator: Callable[..., np.ndarray]
+) -> None:
     # With one solver step nothing feeds back, so the view's own frames are those of plain sampling.
     model = toy()
     plan = plan_for(model, steps=1, method=method)
@@ -66,7 +71,7 @@ def test_averages_are_the_operators_over_the_past_and_the_views_own(method: str,
     _, hop = stream.advance(model, plan, state, encoded, 1.5)
     alone = StreamState(index=1)
     _, own = stream.advance(model, plan, alone, encoded, 1.5)
-    expected = operator(state.past.states[-1], own[:, :8])  # type: ignore[operator]
+    expected = operator(state.past.states[-1], own[:, :8])
     assert np.allclose(hop[:, :8], expected, atol=1e-6)
     assert np.array_equal(hop[:, 8:], own[:, 8:])
 

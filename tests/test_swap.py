@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,6 +80,6 @@ def test_the_default_schedule_is_one_of_them() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "swirl"}, {"share": 1.1}, {"averaged": float("nan")}, {"interval": 0}])
-def test_schedules_that_are_none_are_refused(wrong: dict[str, object]) -> None:
+def test_schedules_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        SwapSchedule(**({"kind": "cached"} | wrong))  # type: ignore[arg-type]
+        SwapSchedule(**({"kind": "cached"} | wrong))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message import OscMessage
@@ -32,7 +33,9 @@ def main() -> None:
     client.send_message("/safa/subscribe", ["", 0, 2.0])
     client.send_message("/safa/prompt", [options.prompt, 3.0])
     # A bundle with a time tag is carried out at that time, on the clock of the samples.
-    bundle = OscBundleBuilder(time.time() + 1)  # type: ignore[arg-type]
+    # The library's annotation is a whole number; its documentation has seconds with fractions, and it takes those.
+    due: Any = time.time() + 1
+    bundle = OscBundleBuilder(due)
     bundle.add_content(build_msg("/safa/master/gain", [options.gain, 0.5]))
     client.send(bundle.build())
 

@@ -105,8 +105,8 @@ def open_page(browser: Browser) -> Iterator[Opener]:
     with ExitStack() as stack:
         pages: list[Watched] = []
 
-        def opener(address: str, tapped: bool = False, **settings: object) -> Watched:
-            context = browser.new_context(**settings)  # type: ignore[arg-type]
+        def opener(address: str, tapped: bool = False, **settings: Any) -> Watched:
+            context = browser.new_context(**settings)
             stack.callback(context.close)
             pages.append(Watched(context, address, tapped))
             return pages[-1]

@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -26,9 +27,9 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyModel:
     return model
 
 
-def options(command: object, *words: str) -> argparse.Namespace:
+def options(command: ModuleType, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)  # type: ignore[attr-defined]
+    command.add_arguments(parser)
     return parser.parse_args(words)
 
 

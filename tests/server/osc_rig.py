@@ -118,7 +118,7 @@ def live(test: Test) -> Callable[[], None]:
         asyncio.run(asyncio.wait_for(test(), LONGEST_TEST))
 
     # pytest would see the wrapped function's coroutine.
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del vars(run)["__wrapped__"]
     return run
 
 

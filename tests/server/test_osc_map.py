@@ -113,8 +113,9 @@ def test_types_are_those_of_the_fields() -> None:
     for spelling in SPELLINGS:
         for parameter in spelling.parameters:
             assert parameter.tag in "sifT"
-    assert command("/safa/layer/1/gain", -6) == m.Mix(layer=1, gain=-6)
-    assert isinstance(command("/safa/layer/1/gain", -6).gain, float)  # type: ignore[attr-defined]
+    turned = command("/safa/layer/1/gain", -6)
+    assert turned == m.Mix(layer=1, gain=-6)
+    assert isinstance(turned, m.Mix) and isinstance(turned.gain, float)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_framing_does_not_care_how_bytes_arrive(packets: list[bytes], style: str
     sender = Framing(style)
     # What begins with neither byte of a packet nor SLIP's END is refused by `auto`; SLIP's encoder begins with END.
     stream = b"".join(sender.wrapped(one) for one in packets)
-    receiver, found = Framing(), []
+    receiver, found = Framing(), list[bytes]()
     while stream:
         cut = data.draw(st.integers(1, len(stream)))
         found += receiver.received(stream[:cut])

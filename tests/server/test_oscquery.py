@@ -17,6 +17,7 @@ import pytest
 from pythonosc.osc_message import OscMessage
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 from zeroconf import ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
@@ -232,7 +233,7 @@ async def test_who_may_ask() -> None:
     async with queried() as (port, _, _):
         assert (await get(port, "/", Host="evil.example"))[0] == 403
         with pytest.raises(InvalidStatus):
-            async with connect(f"ws://127.0.0.1:{port}/", origin="https://evil.example"):  # type: ignore[arg-type]
+            async with connect(f"ws://127.0.0.1:{port}/", origin=Origin("https://evil.example")):
                 pass
 
 

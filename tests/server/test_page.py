@@ -104,12 +104,12 @@ class TestNames:
 def colours(css: str) -> dict[str, tuple[float, float, float]]:
     """--name: #rrggbb of a block as linear light."""
 
-    def linear(value: int) -> float:
-        share = value / 255
+    def linear(digits: str) -> float:
+        share = int(digits, 16) / 255
         return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)
 
-    found = re.findall(r"--([a-z-]+): #([0-9a-f]{6});", css)
-    return {name: tuple(linear(int(code[n : n + 2], 16)) for n in (0, 2, 4)) for name, code in found}  # type: ignore[misc]
+    found = re.findall(r"--([a-z-]+): #([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2});", css)
+    return {name: (linear(red), linear(green), linear(blue)) for name, red, green, blue in found}
 
 
 def contrast(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from safa_stream.models import load
@@ -47,12 +49,12 @@ def hear(session: Session, seconds: float, fed: bool = True) -> FloatArray:
     return np.concatenate(parts, axis=1)
 
 
-def prompt(text: str, **values: object) -> m.Prompt:
+def prompt(text: str, **values: Any) -> m.Prompt:
     """A prompt command."""
-    return m.Prompt(prompts=parse_prompts(text), **values)  # type: ignore[arg-type]
+    return m.Prompt(prompts=parse_prompts(text), **values)
 
 
 def jumps(samples: FloatArray) -> np.ndarray:
     """|Second difference| [N - 2] over its mean within 10 ms on both sides: above about 30 it is a click."""
-    second = np.abs(np.diff(samples.astype(np.float64), 2)).max(0)
+    second: np.ndarray = np.abs(np.diff(samples.astype(np.float64), 2)).max(0)
     return second / (np.convolve(second, np.ones(961) / 961, "same") + 1e-7)
