@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import pytest
 
 from safa_server.ring import FADE
 from safa_server.runner import Runner
-from safa_stream.models import load
 from safa_stream.rendering.conversion import Resampler
 from tests.clients.playing import Played, perform
 from tests.clients.sound_servers import (
@@ -30,15 +28,6 @@ from tests.clients.sound_servers import (
 SECONDS = float(os.environ.get("SAFA_SOUND_SECONDS", "3"))
 #: Seconds between session and device: other work on the machine may hold the event loop up for a while.
 BUFFER = 0.5
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """The engine with the built-in model, for all tests here."""
-    runner = Runner(load("builtin"))
-    runner.start()
-    yield runner
-    runner.stop()
 
 
 def assert_heard(played: Played, file: Path) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -22,11 +21,8 @@ from safa_server.runner import Runner
 from safa_server.station import OpenRequest
 from safa_server.stations import Stations
 from safa_stream.errors import FailureError, UsageError
-from safa_stream.models import load
 from tests.clients.playing import begin
-from tests.clients.sound_servers import (
-    jack_server,
-)
+from tests.clients.sound_servers import jack_server
 
 FOUND = (
     OutputDevice(0, "HDA Intel: ALC (hw:0,0)", "ALSA", 2, 44_100, 0.03, False),
@@ -36,15 +32,6 @@ FOUND = (
     OutputDevice(7, "system", "JACK Audio Connection Kit", 2, 48_000, None, False),
 )
 ORDER = Order("no such thing", 48_000, 2, None, None, 1.0, 0.1, 0.1, False)
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """The engine with the built-in model, for all tests here."""
-    runner = Runner(load("builtin"))
-    runner.start()
-    yield runner
-    runner.stop()
 
 
 class TestWhichDevice:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,7 +17,6 @@ from safa_server.ring import FADE
 from safa_server.runner import Runner
 from safa_server.serve import serve
 from safa_server.settings import Settings
-from safa_stream.models import load
 from safa_stream.types import FloatArray
 from tests.clients.playing import PATIENCE, Played, begin
 from tests.clients.sound_servers import (
@@ -30,15 +28,6 @@ from tests.clients.sound_servers import (
     pulse_server,
     recorded,
 )
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """The engine with the built-in model, for all tests here."""
-    runner = Runner(load("builtin"))
-    runner.start()
-    yield runner
-    runner.stop()
 
 
 class TestAway:
