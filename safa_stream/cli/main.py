@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from safa_stream import __version__
+from safa_stream.cli.making import INTERRUPTED
 from safa_stream.errors import SafaError
 
 #: In the order of the help text.
@@ -44,7 +45,6 @@ examples:
 
 exit codes: 0 done, 1 failed, 2 the request cannot be, 130 interrupted
 """
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

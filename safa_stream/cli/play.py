@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safa_stream.cli.values import clock, count, duration, positive
+from safa_stream.cli import making
+from safa_stream.cli.values import clock, count, positive
 from safa_stream.errors import OutputError, SceneError, UsageError
 
 if TYPE_CHECKING:
@@ -34,18 +33,15 @@ if TYPE_CHECKING:
     from safa_stream.types import FloatArray
 
 HELP = "a soundscape from words on the sound device"
-INTERRUPTED = 130
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("prompt", nargs="?", help='what is to be heard, such as "rain on a tent, distant thunder:0.4"')
-    parser.add_argument("--duration", type=duration, metavar="TIME",
-                        help="length: 90, 1:30 or 0:01:30 (default: until Ctrl-C)")  # fmt: skip
-    parser.add_argument("--seed", type=int, metavar="N", help="another seed is another place (default 0)")
-    parser.add_argument("--scene", type=Path, metavar="FILE", help="play a saved scene; options override it")
-    parser.add_argument("--model", metavar="NAME", help="builtin, or the folder of a model of your own")
+    making.add_prompt(parser)
+    making.add_duration(parser, None, ": until Ctrl-C")
+    making.add_scene(parser, "play")
+    making.add_model(parser)
     device = parser.add_argument_group("the device")
     device.add_argument("--device", metavar="NAME", help="number, name or words of it (default: the default device)")
     device.add_argument("--rate", type=count, metavar="HZ", help="its rate (default: the sound's, or the device's own)")
@@ -55,9 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     device.add_argument("--latency", type=positive, default=0.1, metavar="SECONDS",
                         help="what the device itself keeps (default 0.1)")  # fmt: skip
     parser.add_argument("--record", type=Path, metavar="FILE", help="also write what is played, .wav (32 bit) or .flac")
-    parser.add_argument("--force", action="store_true", help="replace an existing file")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no status line, no summary")
+    making.add_force(parser)
+    making.add_telling(parser, "no status line, no summary")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         recording = None
         if options.record is not None:
             recording = _Recording(stack.enter_context(_writer(options, scene, model)), screen)
-        stopped = stack.enter_context(_stop_on_signal(screen))
+        stopped = stack.enter_context(making.stop_on_signal())
         ended = play(
             model,
             PlayRequest(scene.as_dict(), device, options.duration),
@@ -92,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         if recording is not None:
             recording.finish()
     _report(ended, None if recording is None else recording.file, options)
-    return INTERRUPTED if stopped and options.duration is not None else 0
+    return making.INTERRUPTED if stopped and options.duration is not None else 0
 
 
 class _Screen:
@@ -207,24 +202,6 @@ def _say_unknown(model: Model, scene: LiveScene, screen: _Screen) -> None:
     unknown = list(dict.fromkeys(word for words in told for word in words))
     if unknown:
         screen.say(f"these words mean nothing to the model: {', '.join(unknown)}")
-
-
-@contextmanager
-def _stop_on_signal(screen: _Screen) -> Iterator[list[int]]:
-    """A list that Ctrl-C or SIGTERM puts an item into; a second one ends all at once."""
-    stopped: list[int] = []
-
-    def handle(number: int, frame: object) -> None:
-        if stopped:
-            raise KeyboardInterrupt
-        stopped.append(number)
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _line(progress: Progress) -> str:

@@ -17,14 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safa_stream.cli import making
 from safa_stream.cli.progress import ProgressLine
 from safa_stream.cli.values import clock, duration, loudness
 from safa_stream.errors import SceneError, UsageError
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from safa_stream.rendering.render import RenderResult
 
 HELP = "a soundscape from words to a file"
-INTERRUPTED = 130
 DEFAULT_MORPH = 8.0
 #: Options that are fields of a scene of the same name and type.
 FIELDS = (
@@ -44,9 +41,8 @@ FIELDS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options. None means: not said, so a scene file's or the model's own value holds."""
-    parser.add_argument("prompt", nargs="?", help='what is to be heard, such as "rain on a tent, distant thunder:0.4"')
-    parser.add_argument("--duration", type=duration, default=30.0, metavar="TIME",
-                        help="length: 90, 1:30 or 0:01:30 (default 30 s)")  # fmt: skip
+    making.add_prompt(parser)
+    making.add_duration(parser, 30.0, " 30 s")
     parser.add_argument("--out", type=Path, metavar="FILE", help="sound file (default: named after the prompt, .wav)")
     words = parser.add_argument_group("what is heard")
     words.add_argument("--negative", metavar="PROMPT", help="what is not to be heard")
@@ -54,11 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="another prompt from this time on; repeatable")  # fmt: skip
     words.add_argument("--morph", type=duration, metavar="TIME",
                        help=f"how long the change at each --at takes (default {DEFAULT_MORPH:g} s)")  # fmt: skip
-    words.add_argument("--seed", type=int, metavar="N", help="another seed is another place (default 0)")
-    words.add_argument("--scene", type=Path, metavar="FILE", help="begin with a saved scene; options override it")
+    making.add_scene(words, "begin with")
     words.add_argument("--save-scene", type=Path, metavar="FILE", help="save the scene as JSON")
     method = parser.add_argument_group("how it is made")
-    method.add_argument("--model", metavar="NAME", help="builtin, or the folder of a model of your own")
+    making.add_model(method)
     method.add_argument("--device", default="cpu", help="cpu (ONNX Runtime), torch, or cuda (default cpu)")
     method.add_argument("--mode", choices=MODES, help="stream: view after view; joint: all views at once, up to 30 min")
     method.add_argument("--loop", action="store_true", default=None,
@@ -84,9 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--lufs", type=loudness, default=-23.0, metavar="LUFS",
                       help="integrated loudness, or off (default -23); true peaks stay below -1 dBTP")  # fmt: skip
     file.add_argument("--spectrogram", type=Path, metavar="FILE", help="a picture of the sound as PNG")
-    file.add_argument("--force", action="store_true", help="replace existing files")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    making.add_force(file)
+    making.add_telling(parser, "no progress, no summary")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     if options.save_scene is not None:
         check_target(options.save_scene, options.force)
     progress = ProgressLine(options.quiet)
-    with _stop_on_signal() as stopped:
+    with making.stop_on_signal(_say_stopping) as stopped:
         result = render(
             scene,
             options.duration,
@@ -119,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
     if options.save_scene is not None:
         write_file(options.save_scene, (scene.to_json() + "\n").encode(), options.force)
     _report(result, options)
-    return INTERRUPTED if result.interrupted else 0
+    return making.INTERRUPTED if result.interrupted else 0
 
 
 def scene_of(options: argparse.Namespace) -> Scene:
@@ -177,23 +171,8 @@ def _bits(text: str | None) -> str | None:
     return "32f" if plain in ("float", "32", "f32") else plain
 
 
-@contextmanager
-def _stop_on_signal() -> Iterator[list[int]]:
-    """A list that the first Ctrl-C or SIGTERM puts an item into, so that no step is cut in half; a second ends all."""
-    stopped: list[int] = []
-
-    def handle(number: int, frame: object) -> None:
-        if stopped:
-            raise KeyboardInterrupt
-        stopped.append(number)
-        print("\nsafa-stream: finishing what is made; Ctrl-C again to give up", file=sys.stderr)
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _say_stopping() -> None:
+    print("\nsafa-stream: finishing what is made; Ctrl-C again to give up", file=sys.stderr)
 
 
 def _report(result: RenderResult, options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from safa_stream.cli import making
 from safa_stream.cli.values import count
 from safa_stream.errors import UsageError
 
@@ -28,9 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=count, metavar="N", help="solver steps a view (default: as it was performed)")
     parser.add_argument("--model", default="builtin", metavar="NAME", help="the model that it was performed with")
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="where the network runs")
-    parser.add_argument("--force", action="store_true", help="replace an existing file")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    making.add_force(parser)
+    making.add_telling(parser, "no progress, no summary")
 
 
 def run(options: argparse.Namespace) -> int:

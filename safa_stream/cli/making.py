@@ -1,0 +1,69 @@
+"""What commands that make sound share: options of what is heard and what is printed, and how Ctrl-C stops them."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safa_stream.cli.values import duration
+
+#: The exit code of what Ctrl-C or SIGTERM ended early.
+INTERRUPTED = 130
+
+
+def add_prompt(parser: argparse.ArgumentParser) -> None:
+    """The words, which a scene may stand for."""
+    parser.add_argument("prompt", nargs="?", help='what is to be heard, such as "rain on a tent, distant thunder:0.4"')
+
+
+def add_duration(parser: argparse.ArgumentParser, default: float | None, said: str) -> None:
+    """--duration in seconds; `said`: the default in words."""
+    parser.add_argument("--duration", type=duration, default=default, metavar="TIME",
+                        help=f"length: 90, 1:30 or 0:01:30 (default{said})")  # fmt: skip
+
+
+def add_scene(group: argparse.ArgumentParser | argparse._ArgumentGroup, use: str) -> None:
+    """--seed and --scene; `use`: what is done with a saved scene."""
+    group.add_argument("--seed", type=int, metavar="N", help="another seed is another place (default 0)")
+    group.add_argument("--scene", type=Path, metavar="FILE", help=f"{use} a saved scene; options override it")
+
+
+def add_model(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--model; None where the scene says which."""
+    group.add_argument("--model", metavar="NAME", help="builtin, or the folder of a model of your own")
+
+
+def add_force(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--force: files may be there already."""
+    group.add_argument("--force", action="store_true", help="replace existing files")
+
+
+def add_telling(parser: argparse.ArgumentParser, quiet: str) -> None:
+    """--json and --quiet; `quiet`: what is not printed then."""
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--quiet", action="store_true", help=quiet)
+
+
+@contextmanager
+def stop_on_signal(say: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """A list that the first Ctrl-C or SIGTERM puts an item into, so that no step is cut in half; a second ends all.
+
+    say: called at the first.
+    """
+    stopped: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+        say()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
