@@ -1,31 +1,25 @@
-"""Export of the built-in model's denoiser: a graph whose weights stay where they are, in the safetensors file.
+"""Graphs whose weights stay where they are, in a model directory's safetensors file.
 
-torch.export and torch.onnx make the graph; every weight in it is then replaced by a reference (file, offset, length)
-into `weights.safetensors`, followed by a cast to single precision, which ONNX Runtime folds away as it loads.
+Every large weight of a traced graph is replaced by a reference (file, offset, length) into `weights.safetensors`,
+followed by a cast to single precision, which ONNX Runtime folds away as it loads.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from safa_stream.models.builtin.networks import NetworkConfig, build
+from safa_exporters.sources.builtin import denoiser_graph
+from safa_exporters.trace import trace
 from safa_stream.models.builtin.weights import GRAPH_NAME, LAYOUT_KEY, WEIGHTS_NAME, Weights, layout_digest
 
-INPUTS = ("noisy", "level", "condition", "context", "known")
 #: Initialisers up to this many values stay in the graph (constants, slices of small tensors).
 SMALL = 512
-OPSET = 18
-#: What the number of frames must be a multiple of: a patch, or what the U-Net halves twice.
-TIME_UNITS = {"dit": 2, "unet": 4}
 
 
 def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
@@ -33,67 +27,29 @@ def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
 
     The directory's configuration and weights must be in place; the graph only refers to them.
     """
-    config = NetworkConfig(**weights.config["network"])
-    network = build(config).eval()
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.under("network.").items()})
-    model = reference_weights(trace(network, config), weights.folder / WEIGHTS_NAME)
+    model = reference_weights(trace(denoiser_graph(weights)), weights.folder / WEIGHTS_NAME, "network.")
+    return write(model, weights, target or weights.folder / GRAPH_NAME)
+
+
+def write(model: onnx.ModelProto, weights: Weights, path: Path) -> Path:
+    """Write a graph that refers to a model directory's weights; it is there as a whole or not at all."""
     model.metadata_props.add(key=LAYOUT_KEY, value=layout_digest(weights.folder / WEIGHTS_NAME))
-    path = target or weights.folder / GRAPH_NAME
     partial = path.with_suffix(".partial")
     partial.write_bytes(model.SerializeToString(deterministic=True))
     partial.replace(path)
     return path
 
 
-def trace(network: torch.nn.Module, config: NetworkConfig) -> onnx.ModelProto:
-    """The network as an ONNX model with shared dynamic batch and time."""
-    batch = torch.export.Dim("batch", min=1, max=64)
-    units = torch.export.Dim("units", min=4, max=2048)
-    time = units * TIME_UNITS[config.kind]
-    rows, length = 2, 160
-    example = (
-        torch.zeros(rows, length, config.latent_size),
-        torch.zeros(rows),
-        torch.zeros(rows, config.condition_size),
-        torch.zeros(rows, length, config.latent_size),
-        torch.zeros(rows, length),
-    )
-    dynamic = {
-        "noisy": {0: batch, 1: time},
-        "level": {0: batch},
-        "condition": {0: batch},
-        "context": {0: batch, 1: time},
-        "known": {0: batch, 1: time},
-        "valid": None,
-    }
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exported = torch.export.export(network, (*example, None), dynamic_shapes=dynamic, strict=False)
-        program = torch.onnx.export(
-            exported, (), dynamo=True, input_names=INPUTS, output_names=["clean"], opset_version=OPSET, verbose=False
-        )
-    assert program is not None
-    model = program.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del model.graph.metadata_props[:]
-    del model.metadata_props[:]
-    del model.graph.value_info[:]
-    model.functions.sort(key=lambda function: function.name)
-    return model
-
-
-def reference_weights(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """Replace every large initialiser by a reference to the equal (or transposed) tensor of a safetensors file."""
-    stored = _stored_tensors(path)
+def reference_weights(model: onnx.ModelProto, path: Path, prefix: str) -> onnx.ModelProto:
+    """Replace large initialisers by references to the equal (or transposed) tensors `prefix*` of a safetensors file."""
+    stored = _stored_tensors(path, prefix)
     kept: list[TensorProto] = []
     added: list[onnx.NodeProto] = []
     for initialiser in model.graph.initializer:
         value = numpy_helper.to_array(initialiser)
-        found = stored.get(_key(value)) if value.dtype == np.float32 and value.size > SMALL else None
-        turned = stored.get(_key(value.T)) if found is None and value.ndim == 2 and value.size > SMALL else None
+        large = value.dtype == np.float32 and value.size > SMALL
+        found = stored.get(_key(value)) if large else None
+        turned = stored.get(_key(value.T)) if large and found is None and value.ndim == 2 else None
         if found is None and turned is None:
             kept.append(initialiser)
             continue
@@ -111,14 +67,14 @@ def reference_weights(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return model
 
 
-def _stored_tensors(path: Path) -> dict[bytes, tuple[tuple[int, ...], int, int]]:
+def _stored_tensors(path: Path, prefix: str) -> dict[bytes, tuple[tuple[int, ...], int, int]]:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(size))
         content = file.read()
     out = {}
     for name, entry in header.items():
-        if name.startswith("network.") and entry["dtype"] == "F16":
+        if name.startswith(prefix) and entry["dtype"] == "F16":
             begin, end = entry["data_offsets"]
             value = np.frombuffer(content[begin:end], np.float16).reshape(entry["shape"]).astype(np.float32)
             out[_key(value)] = (tuple(entry["shape"]), 8 + size + begin, end - begin)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safa_stream.cli.figures import add_common, progress, tell
-from safa_stream.cli.values import count, duration, positive
+from safa_stream.cli.values import BACKEND, count, duration, positive
 
 HELP = "measure speed and memory on this machine, or a live server"
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from safa_stream.evaluation import bench
     from safa_stream.models import load
 
-    model = load(options.model, options.device)
+    model = load(options.model, options.backend)
     report = progress(options.quiet)
     found = bench.measure(model, options.model, options.prompt, options.seconds, options.minutes, report)
     tell(options.json, found, bench.table(found))
@@ -63,7 +63,7 @@ def _part(whats: Any, name: str, about: str) -> argparse.ArgumentParser:
     part: argparse.ArgumentParser = whats.add_parser(name, help=about, description=about, allow_abbrev=False)
     same: dict[str, Any] = {"default": argparse.SUPPRESS}
     part.add_argument("--model", help="a model's name or folder (default: builtin)", **same)
-    part.add_argument("--device", help="where the network runs (default: cpu)", **same)
+    part.add_argument("--backend", help=BACKEND, **same)
     part.add_argument("--json", action="store_true", help="print one JSON object", **same)
     part.add_argument("--quiet", action="store_true", help="no progress", **same)
     part.add_argument("--debug", action="store_true", help="show the whole trace of an error", **same)
@@ -79,7 +79,7 @@ def _live(options: argparse.Namespace) -> int:
 
     plan = live.LivePlan(
         model=options.model,
-        compute=options.device,
+        backend=options.backend,
         prompt=options.prompt,
         steps=options.steps,
         layers=options.layers,
@@ -102,7 +102,7 @@ def _soak(options: argparse.Namespace) -> int:
         seconds=options.seconds,
         sessions=options.sessions,
         model=options.model,
-        compute=options.device,
+        backend=options.backend,
         steps=options.steps,
         layers=options.layers,
         seed=options.random,

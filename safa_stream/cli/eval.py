@@ -68,7 +68,7 @@ def _model(options: argparse.Namespace) -> int:
     from safa_stream.models import load
 
     found = measure.measure(
-        load(options.model, options.device),
+        load(options.model, options.backend),
         options.recordings,
         options.classifier,
         options.clips,
@@ -96,7 +96,7 @@ def _seams(options: argparse.Namespace) -> int:
     if unknown or seams.SHIPPED not in chosen:
         raise UsageError(f"--ways takes '{seams.SHIPPED}' and others of {', '.join(WAYS)}, not {options.ways!r}")
     found = seams.measure(
-        load(options.model, options.device),
+        load(options.model, options.backend),
         names(options.classes),
         range(options.seeds),
         {name: WAYS[name] for name in chosen},
@@ -116,7 +116,7 @@ def _drift(options: argparse.Namespace) -> int:
     from safa_stream.models import load
     from safa_stream.scene import Scene, parse_prompts
 
-    model = load(options.model, options.device)
+    model = load(options.model, options.backend)
     sound = options.sound or (options.prompt if options.prompt in model.facts.sounds else None)
     scene = Scene(
         parse_prompts(options.prompt),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safa_stream.cli.values import count
+from safa_stream.cli.values import BACKEND, count
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -46,6 +46,6 @@ def write(path: Path, text: str) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Options of every measuring command."""
     parser.add_argument("--model", default="builtin", help="a model's name or folder (default: builtin)")
-    parser.add_argument("--device", default="cpu", help="where the network runs (default: cpu)")
+    parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safa_stream.cli.values import duration
+from safa_stream.cli.values import BACKEND, duration
 
 #: The exit code of what Ctrl-C or SIGTERM ended early.
 INTERRUPTED = 130
@@ -32,8 +32,14 @@ def add_scene(group: argparse.ArgumentParser | argparse._ArgumentGroup, use: str
 
 
 def add_model(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """--model; None where the scene says which."""
+    """--model, None where the scene says which, and --backend."""
     group.add_argument("--model", metavar="NAME", help="builtin, or the folder of a model of your own")
+    add_backend(group)
+
+
+def add_backend(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--backend."""
+    group.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND)
 
 
 def add_force(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--duration must be above 0")
     scene = _scene(options)
     device = DeviceRequest(options.device, options.rate, options.channels, options.buffer, options.latency)
-    model = load(scene.model)
+    model = load(scene.model, options.backend)
     screen = _Screen(options.quiet)
     _say_unknown(model, scene, screen)
     with ExitStack() as stack:

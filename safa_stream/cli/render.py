@@ -54,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words.add_argument("--save-scene", type=Path, metavar="FILE", help="save the scene as JSON")
     method = parser.add_argument_group("how it is made")
     making.add_model(method)
-    method.add_argument("--device", default="cpu", help="cpu (ONNX Runtime), torch, or cuda (default cpu)")
     method.add_argument("--mode", choices=MODES, help="stream: view after view; joint: all views at once, up to 30 min")
     method.add_argument("--loop", action="store_true", default=None,
                         help="a file that repeats without a seam (makes the mode joint)")  # fmt: skip
@@ -98,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
             scene,
             options.duration,
             out,
-            device=options.device,
+            backend=options.backend,
             rate=options.rate,
             channels=options.channels,
             file_format=options.format,

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="sound file, .wav (32 bit) or another")
     parser.add_argument("--steps", type=count, metavar="N", help="solver steps a view (default: as it was performed)")
     parser.add_argument("--model", default="builtin", metavar="NAME", help="the model that it was performed with")
-    parser.add_argument("--device", default="cpu", metavar="DEVICE", help="where the network runs")
+    making.add_backend(parser)
     making.add_force(parser)
     making.add_telling(parser, "no progress, no summary")
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.steps is not None and options.steps < 1:
         raise UsageError("--steps must be 1 or more")
-    model = load(options.model, options.device)
+    model = load(options.model, options.backend)
     began, last = time.perf_counter(), 0.0
 
     def progress(done: float, total: float) -> None:

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from safa_stream.evaluation.generate import Settings
     from safa_stream.models import load
 
-    model = load(options.model, options.device)
+    model = load(options.model, options.backend)
     every = study.schedules(model.facts.takes_context)
     chosen = names(options.schedules) or tuple(every)
     unknown = [name for name in chosen if name not in every]

@@ -6,6 +6,8 @@ import argparse
 import math
 import re
 
+#: The help of every --backend.
+BACKEND = "what runs the networks, as `safa-stream doctor` lists them (default: auto, the fastest measured)"
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
 
 

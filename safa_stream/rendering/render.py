@@ -66,7 +66,7 @@ def render(
     out: str | os.PathLike[str] | None = None,
     *,
     model: Model | None = None,
-    device: str = "cpu",
+    backend: str = "auto",
     rate: int | None = None,
     channels: int | None = None,
     file_format: str | None = None,
@@ -89,7 +89,7 @@ def render(
     picture = None if spectrogram is None else Path(spectrogram)
     output = Output(target, rate, channels, file_format, bits, lufs, picture, force)
     check(scene, seconds, output)
-    return _render(scene, seconds, output, model or load(scene.model, device), report, stop)
+    return _render(scene, seconds, output, model or load(scene.model, backend), report, stop)
 
 
 def check(scene: Scene, seconds: float, output: Output) -> None:

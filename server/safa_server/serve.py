@@ -96,7 +96,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     settings = _with_token(settings)
     stop = stop or _stop_on_signals()
     async with AsyncExitStack() as stack:
-        model = load(settings.model, settings.compute)
+        model = load(settings.model, settings.backend)
         storage = None if settings.state is None else Storage(settings.state, model, BLOCK)
         runner = Runner(model, settings.layers)
         await asyncio.to_thread(runner.start)

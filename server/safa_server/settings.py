@@ -33,7 +33,7 @@ class Settings:
     tls_cert: Path | None = _setting(None, "certificate chain (PEM) for https and wss", "FILE")
     tls_key: Path | None = _setting(None, "its key, if not in the same file", "FILE")
     model: str = _setting("builtin", "builtin, or the folder of a model of your own", "NAME")
-    compute: str = _setting("cpu", "where the network runs, such as cuda", "DEVICE")
+    backend: str = _setting("auto", "what runs the networks, such as onnx or torch-cuda", "BACKEND")
     sessions: int = _setting(64, "sessions at a time at most", "N")
     session_seconds: float | None = _setting(
         None, "end clients' sessions when they are so old (default: never)", "SECONDS"

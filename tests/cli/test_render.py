@@ -25,7 +25,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from safa_stream.rendering import render
 from tests.rendering.audible import audible
-render.load = lambda name, device: audible()
+render.load = lambda name, backend: audible()
 from safa_stream.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -33,7 +33,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("safa_stream.rendering.render.load", lambda name, device: audible())
+    monkeypatch.setattr("safa_stream.rendering.render.load", lambda name, backend: audible())
     monkeypatch.chdir(tmp_path)
 
 

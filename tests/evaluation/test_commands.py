@@ -23,7 +23,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyModel:
         facts=replace(FACTS, sample_rate=48_000, samples_per_frame=1920),
         sampled_decoder=ToyDecoder(samples_per_frame=1920),
     )
-    monkeypatch.setattr("safa_stream.models.load", lambda name, device: model)
+    monkeypatch.setattr("safa_stream.models.load", lambda name, backend: model)
     return model
 
 

@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for place in ("safa_stream.models.load", "safa_stream.rendering.render.load"):
-        monkeypatch.setattr(place, lambda name="builtin", device="cpu": audible())
+        monkeypatch.setattr(place, lambda name="builtin", backend="auto": audible())
     monkeypatch.chdir(tmp_path)
 
 

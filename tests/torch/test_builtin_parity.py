@@ -11,7 +11,7 @@ from tests.torch.estimates import estimate
 
 @pytest.mark.parametrize(("frames", "guidance", "level"), [(160, 2.0, 0.9), (64, 1.0, 0.5), (32, 4.0, 0.2)])
 def test_onnx_and_torch_agree(frames: int, guidance: float, level: float) -> None:
-    graph, network = load("builtin", "cpu"), load("builtin", "torch")
+    graph, network = load("builtin", "onnx"), load("builtin", "torch")
     expected = estimate(network, 3, frames, guidance, level)
     found = estimate(graph, 3, frames, guidance, level)
     assert np.abs(found - expected).max() < 2e-4 * np.abs(expected).max()

@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from safa_stream.errors import PromptError
-from safa_stream.models.builtin.backends import OnnxNetwork, TorchNetwork
+from safa_stream.errors import ModelError, PromptError
+from safa_stream.models.backends.choice import chosen
+from safa_stream.models.backends.machine import cache_folder
+from safa_stream.models.backends.spec import AUTO, Backend
 from safa_stream.models.builtin.conditioning import Component, ConditionEncoder, StyleBank
 from safa_stream.models.builtin.decoder import TextureDecoder
 from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array, LatentMap, split_tokens
+from safa_stream.models.builtin.network import Network, open_network
 from safa_stream.models.builtin.text import TextEncoder
 from safa_stream.models.builtin.weights import SHIPPED, Weights, load_weights
 from safa_stream.models.interface import Conditioning, Encoded, ModelFacts
 from safa_stream.scene import WeightedPrompt
 from safa_stream.solvers import SolverTable, builtin_table
 
+#: What runs wherever the model is installed.
+DEFAULT = Backend()
 Indices = npt.NDArray[np.int64]
 
 #: A sound counts as one of a phrase's own when it has at least this share of the phrase's meaning.
@@ -33,17 +38,15 @@ STYLE_STREAM = 0x57A1E
 class BuiltinModel:
     """The built-in model, or one that `safa-stream train` made, behind the interface of every model.
 
-    With `device` "cpu" the network runs on ONNX Runtime and arrays are numpy's; with another device ("cuda", or
-    "torch" for torch on the CPU) it runs on torch and latents are tensors there.
+    On a torch backend latents are tensors on its device, on all others arrays are numpy's. network: another denoiser
+    than the backend's own (measurements).
     """
 
-    def __init__(self, weights: Weights, device: str = "cpu") -> None:
+    def __init__(self, weights: Weights, backend: Backend = DEFAULT, network: Network | None = None) -> None:
         config = weights.config
-        self.weights = weights
-        self.torch_device = None if device == "cpu" else ("cpu" if device == "torch" else device)
-        self.network: OnnxNetwork | TorchNetwork = (
-            OnnxNetwork(weights) if self.torch_device is None else TorchNetwork(weights, self.torch_device)
-        )
+        self.weights, self.backend = weights, backend
+        self.torch_device = backend.facts.device if backend.engine.startswith("torch") else None
+        self.network = network or open_network(weights, backend, cache_folder() / weights.digest[:16])
         self.latent_map = LatentMap(*(weights.tensors[f"latent.{n}"] for n in ("mean", "forward", "backward")))
         self.labels: tuple[str, ...] = tuple(config["sounds"])
         self.text = TextEncoder.from_tensors(weights.under("text."), config["text"])
@@ -200,10 +203,19 @@ def floats(values: Any) -> list[float]:
     return [float(value) for value in values]
 
 
-def load_builtin(folder: Path | None = None, device: str = "cpu") -> BuiltinModel:
-    """The shipped model, or the one in `folder`.
+def load_builtin(folder: Path | None = None, backend: str = AUTO) -> BuiltinModel:
+    """The shipped model, or the one in `folder`, on a backend by name.
 
     Raises:
-        ModelError: see `load_weights`; or the device cannot be used.
+        ModelError: see `load_weights`; or the backend cannot be used here.
+        UsageError: there is no such backend.
     """
-    return BuiltinModel(load_weights(folder or SHIPPED), device)
+    weights = load_weights(folder or SHIPPED)
+    choice = chosen(backend, weights.digest)
+    try:
+        return BuiltinModel(weights, choice.backend)
+    except ModelError:
+        # What was chosen for the user may be gone by now; what the user named must not be replaced in silence.
+        if choice.origin == "named" or choice.backend == DEFAULT:
+            raise
+        return BuiltinModel(weights, DEFAULT)

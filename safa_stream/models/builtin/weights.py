@@ -19,12 +19,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from safa_stream.errors import ModelError
+from safa_stream.models.backends.spec import Backend
 from safa_stream.models.builtin.features import Array
 
 FORMAT = "safa-builtin-1"
 CONFIG_NAME, WEIGHTS_NAME, GRAPH_NAME = "config.json", "weights.safetensors", "denoiser.onnx"
-#: The graph's metadata entry that names the layout of the weights file that it was made for.
+#: A graph's metadata entry that names the layout of the weights file that it was made for.
 LAYOUT_KEY = "weights_layout"
+#: Backends that need a graph in their own precision.
+OWN_GRAPHS = (("onnx", "int8"), ("onnx-cuda", "fp16"))
 #: The weights that ship with the package.
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -37,9 +40,20 @@ class Weights:
     config: Mapping[str, Any]
     tensors: Mapping[str, np.ndarray[Any, Any]]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights file."""
+        return str(self.config["weights_sha256"])
+
     def under(self, prefix: str) -> dict[str, Array]:
         """The tensors whose names begin with `prefix`, without it."""
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+
+def graph_name(part: str, backend: Backend) -> str:
+    """The file of a part's graph for a backend: most compute in their precision from the fp32 graph."""
+    own = backend.precision if (backend.engine, backend.precision) in OWN_GRAPHS else "fp32"
+    return f"{part}.onnx" if own == "fp32" else f"{part}.{own}.onnx"
 
 
 def digest(path: Path) -> str:

@@ -31,7 +31,7 @@ class LivePlan:
     held; window: seconds of each CPU measurement; layers: what the server admits (None: by its measured speed)."""
 
     model: str = "builtin"
-    compute: str = "cpu"
+    backend: str = "auto"
     prompt: str = "rain"
     change: str = "campfire, birds"
     steps: int | None = None
@@ -55,7 +55,7 @@ class LivePlan:
     def flags(self) -> tuple[str, ...]:
         """The server's."""
         layers = () if self.layers is None else ("--layers", str(self.layers))
-        return ("--model", self.model, "--compute", self.compute, "--sessions", str(MOST_SESSIONS), *layers)
+        return ("--model", self.model, "--backend", self.backend, "--sessions", str(MOST_SESSIONS), *layers)
 
 
 async def measure(plan: LivePlan, report: Report) -> dict[str, Any]:

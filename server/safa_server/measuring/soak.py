@@ -42,7 +42,7 @@ class SoakPlan:
     seconds: float
     sessions: int = 4
     model: str = "builtin"
-    compute: str = "cpu"
+    backend: str = "auto"
     steps: int | None = None
     layers: int | None = None
     seed: int = 0
@@ -59,7 +59,7 @@ class SoakPlan:
     def flags(self) -> tuple[str, ...]:
         """The server's."""
         layers = () if self.layers is None else ("--layers", str(self.layers))
-        return ("--model", self.model, "--compute", self.compute, *layers)
+        return ("--model", self.model, "--backend", self.backend, *layers)
 
 
 async def soak(plan: SoakPlan, report: Report) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""What is to be exported: graphs with named inputs and free axes, and the source that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from safa_stream.types import FloatArray
+
+#: Named arrays in, the first output back: how a part runs, whatever runs it.
+Part = Callable[[Mapping[str, npt.NDArray[Any]]], FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A free dimension. Sizes are `multiple * n` with n from `least` to `most`; axes of one name are of one size."""
+
+    name: str
+    least: int = 1
+    most: int = 64
+    multiple: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One graph: how its module is made, examples of its inputs, and which of their dimensions are free.
+
+    module: makes a torch module in eval mode, single precision, whose `forward` takes the inputs by position, in the
+    order of `inputs`, and returns one tensor; called only when it is needed, as some fill the memory. inputs: example
+    arrays. axes: by input, dimension to axis; dimensions not named are fixed.
+    """
+
+    name: str
+    module: Callable[[], Any]
+    inputs: Mapping[str, npt.NDArray[Any]]
+    output: str
+    axes: Mapping[str, Mapping[int, Axis]]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Where graphs come from. digest: SHA-256 over the configuration and weight files, in the order of their names."""
+
+    kind: str
+    name: str
+    licence: str
+    digest: str
+    sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A trajectory to compare: solver steps, guidance, seed, length in latent frames, batch rows."""
+
+    steps: int = 4
+    guidance: float = 3.5
+    seed: int = 0
+    frames: int | None = None
+    rows: int = 1
+
+
+class Source(Protocol):
+    """A model whose parts can be exported."""
+
+    @property
+    def about(self) -> About: ...
+
+    def graphs(self) -> Sequence[Graph]:
+        """Its parts in the order in which they run. Nothing is loaded yet."""
+        ...
+
+    def sample(self, parts: Mapping[str, Part], sampling: Sampling) -> FloatArray:
+        """Sound [rows, channels, N] (or what comes nearest) of a whole trajectory, every network call made by `parts`.
+
+        Deterministic: the same parts and sampling give the same sound. Where the model is told a text, random
+        embeddings of the seed stand for it.
+        """
+        ...
+
+
+def example_like(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, npt.NDArray[Any]]:
+    """Other inputs for a graph: free axes as in `sizes` (by axis name), values drawn as the examples are spread."""
+    draw = np.random.default_rng(seed)
+    out: dict[str, npt.NDArray[Any]] = {}
+    for name, example in graph.inputs.items():
+        axes = graph.axes.get(name, {})
+        shape = tuple(sizes.get(axes[d].name, size) if d in axes else size for d, size in enumerate(example.shape))
+        if np.issubdtype(example.dtype, np.floating):
+            mean, spread = float(example.mean()), float(example.std())
+            out[name] = (mean + spread * draw.standard_normal(shape)).astype(example.dtype)
+        else:
+            out[name] = np.resize(example, shape).astype(example.dtype)
+    return out
