@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from safa_stream.types import FloatArray
@@ -80,18 +79,3 @@ class Source(Protocol):
         embeddings of the seed stand for it.
         """
         ...
-
-
-def example_like(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, npt.NDArray[Any]]:
-    """Other inputs for a graph: free axes as in `sizes` (by axis name), values drawn as the examples are spread."""
-    draw = np.random.default_rng(seed)
-    out: dict[str, npt.NDArray[Any]] = {}
-    for name, example in graph.inputs.items():
-        axes = graph.axes.get(name, {})
-        shape = tuple(sizes.get(axes[d].name, size) if d in axes else size for d, size in enumerate(example.shape))
-        if np.issubdtype(example.dtype, np.floating):
-            mean, spread = float(example.mean()), float(example.std())
-            out[name] = (mean + spread * draw.standard_normal(shape)).astype(example.dtype)
-        else:
-            out[name] = np.resize(example, shape).astype(example.dtype)
-    return out

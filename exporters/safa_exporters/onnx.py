@@ -27,22 +27,28 @@ def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
 
     The directory's configuration and weights must be in place; the graph only refers to them.
     """
-    model = reference_weights(trace(denoiser_graph(weights)), weights.folder / WEIGHTS_NAME, "network.")
-    return write(model, weights, target or weights.folder / GRAPH_NAME)
+    return write(referring(trace(denoiser_graph(weights)), weights), target or weights.folder / GRAPH_NAME)
 
 
-def write(model: onnx.ModelProto, weights: Weights, path: Path) -> Path:
-    """Write a graph that refers to a model directory's weights; it is there as a whole or not at all."""
-    model.metadata_props.add(key=LAYOUT_KEY, value=layout_digest(weights.folder / WEIGHTS_NAME))
+def referring(model: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
+    """A graph that takes its weights from those of a model directory, and says in its metadata of which layout."""
+    path = weights.folder / WEIGHTS_NAME
+    model = reference_weights(model, path)
+    model.metadata_props.add(key=LAYOUT_KEY, value=layout_digest(path))
+    return model
+
+
+def write(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a graph; it is there as a whole or not at all."""
     partial = path.with_suffix(".partial")
     partial.write_bytes(model.SerializeToString(deterministic=True))
     partial.replace(path)
     return path
 
 
-def reference_weights(model: onnx.ModelProto, path: Path, prefix: str) -> onnx.ModelProto:
-    """Replace large initialisers by references to the equal (or transposed) tensors `prefix*` of a safetensors file."""
-    stored = _stored_tensors(path, prefix)
+def reference_weights(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Replace large initialisers by references to the equal (or transposed) tensors of a safetensors file."""
+    stored = _stored_tensors(path)
     kept: list[TensorProto] = []
     added: list[onnx.NodeProto] = []
     for initialiser in model.graph.initializer:
@@ -67,14 +73,14 @@ def reference_weights(model: onnx.ModelProto, path: Path, prefix: str) -> onnx.M
     return model
 
 
-def _stored_tensors(path: Path, prefix: str) -> dict[bytes, tuple[tuple[int, ...], int, int]]:
+def _stored_tensors(path: Path) -> dict[bytes, tuple[tuple[int, ...], int, int]]:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(size))
         content = file.read()
     out = {}
-    for name, entry in header.items():
-        if name.startswith(prefix) and entry["dtype"] == "F16":
+    for entry in header.values():
+        if entry.get("dtype") == "F16":
             begin, end = entry["data_offsets"]
             value = np.frombuffer(content[begin:end], np.float16).reshape(entry["shape"]).astype(np.float32)
             out[_key(value)] = (tuple(entry["shape"]), 8 + size + begin, end - begin)

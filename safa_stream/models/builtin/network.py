@@ -70,7 +70,7 @@ class TorchNetwork:
             mode = "reduce-overhead" if "cuda-graphs" in backend.options else "default"
             network = torch.compile(network, mode=mode, dynamic=mode == "default")
         self._network = network
-        self._no_grad, autocast = torch.no_grad, cast(Any, torch.autocast)
+        self._no_grad, autocast = cast(Any, torch.no_grad), cast(Any, torch.autocast)
         narrow = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}[backend.precision]
         self._precision = lambda: autocast(self.device.type, dtype=narrow, enabled=narrow is not None)
 
