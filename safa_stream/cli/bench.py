@@ -4,7 +4,10 @@
 many sessions it keeps fed, what listeners cost. `bench soak` has sessions attacked for as long as one likes, counts
 every sample of the others, and ends with exit code 1 where something was wrong.
 
+`bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
+
 examples:
+  safa-stream bench backends
   safa-stream bench --minutes 30 --json
   safa-stream bench live
   safa-stream bench soak --seconds 3600 --json
@@ -14,9 +17,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from safa_stream.cli.figures import add_common, progress, tell
+from safa_stream.cli.figures import add_common, numbers, progress, tell
 from safa_stream.cli.values import BACKEND, count, duration, positive
 
 HELP = "measure speed and memory on this machine, or a live server"
@@ -29,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="sound of a speed run (default: 60)")
     parser.add_argument("--minutes", type=float, default=30.0, help="sound of the memory run (default: 30)")
     parser.set_defaults(what=None)
-    whats = parser.add_subparsers(title="of a live server", metavar="[live|soak]", dest="what", required=False)
+    whats = parser.add_subparsers(
+        title="of a live server, or of backends", metavar="[live|soak|backends]", dest="what", required=False
+    )
+    )
     live = _part(whats, "live", "how soon, how many, how cheap for listeners")
     live.add_argument("--prompt", default=argparse.SUPPRESS, help="what sessions sound like (default: rain)")
     live.add_argument("--runs", type=count, default=5, metavar="N", help="sessions for the first audio (default: 5)")
@@ -42,12 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     soak = _part(whats, "soak", "sessions that go on beside hostile clients")
     soak.add_argument("--seconds", type=duration, default=120.0, metavar="TIME", help="how long (default: 120)")
     soak.add_argument("--sessions", type=count, default=4, metavar="N", help="half of them attacked (default: 4)")
+    backends = whats.add_parser("backends", help="the networks on every backend", allow_abbrev=False)
+    backends.add_argument("--model", default=argparse.SUPPRESS, help="a model's name or folder (default: builtin)")
+    backends.add_argument("--int8", type=Path, metavar="FOLDER",
+                          help="an int8 export of the model, to be measured as well")  # fmt: skip
+    backends.add_argument("--batches", type=numbers, default=(1, 2, 4, 8), metavar="N,...", help="(default: 1,2,4,8)")
+    for flag in ("--json", "--quiet", "--debug"):
+        backends.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
     if options.what is not None:
-        return {"live": _live, "soak": _soak}[options.what](options)
+        return {"live": _live, "soak": _soak, "backends": _backends}[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load
 
@@ -112,6 +126,14 @@ def _soak(options: argparse.Namespace) -> int:
     for line in found["broken"]:
         progress(False)(f"wrong: {line}")
     return 1 if found["broken"] else 0
+
+
+def _backends(options: argparse.Namespace) -> int:
+    from safa_exporters import benchmark
+
+    found = benchmark.measure(options.model, options.int8, options.batches, progress(options.quiet))
+    tell(options.json, found, benchmark.table(found))
+    return 0
 
 
 def _say(options: argparse.Namespace, found: Mapping[str, Any], meanings: Sequence[tuple[str, str]]) -> None:

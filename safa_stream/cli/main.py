@@ -26,6 +26,8 @@ COMMANDS = (
     "sounds",
     "devices",
     "info",
+    "doctor",
+    "calibrate",
     "train",
     "export",
     "eval",
