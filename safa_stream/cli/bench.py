@@ -36,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whats = parser.add_subparsers(
         title="of a live server, or of backends", metavar="[live|soak|backends]", dest="what", required=False
     )
-    )
     live = _part(whats, "live", "how soon, how many, how cheap for listeners")
     live.add_argument("--prompt", default=argparse.SUPPRESS, help="what sessions sound like (default: rain)")
     live.add_argument("--runs", type=count, default=5, metavar="N", help="sessions for the first audio (default: 5)")

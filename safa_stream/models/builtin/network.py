@@ -69,10 +69,11 @@ class TorchNetwork:
         if "compile" in backend.options or "cuda-graphs" in backend.options:
             mode = "reduce-overhead" if "cuda-graphs" in backend.options else "default"
             network = torch.compile(network, mode=mode, dynamic=mode == "default")
-        self._network = network
-        self._no_grad, autocast = cast(Any, torch.no_grad), cast(Any, torch.autocast)
+        self._network: Any = network
+        self._no_grad: Any = torch.no_grad
+        autocast = cast(Any, torch.autocast)
         narrow = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}[backend.precision]
-        self._precision = lambda: autocast(self.device.type, dtype=narrow, enabled=narrow is not None)
+        self._precision: Any = lambda: autocast(self.device.type, dtype=narrow, enabled=narrow is not None)
 
     def __call__(
         self, noisy: AnyArray, level: AnyArray, condition: AnyArray, context: AnyArray, known: AnyArray
