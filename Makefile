@@ -1,6 +1,7 @@
 # make demo    set up .venv with the light set (no torch), render 30 s, draw its spectrogram
 # make test    set up .venv-dev and run the tests
 # make test-programs   the tests that talk to real programs (browser, OSC tools, JACK, PulseAudio); what is missing is named
+# make test-slow   networks at their full size, exported and held against torch; half an hour, 16 GB of memory
 # make check   formatting, lint, types, import rules, tests: what a change has to pass
 # make format  let ruff arrange the code
 # make wheel   build the wheel and the source archive into dist/
@@ -27,7 +28,7 @@ PIP_FLAGS := -qq --disable-pip-version-check --no-compile
 # OpenMP threads that spin while they wait slow each other down on few cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test test-programs check lint types imports format wheel bench seams study train notice clean distclean
+.PHONY: help demo test test-programs test-slow check lint types imports format wheel bench seams study train notice clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,12 +40,15 @@ demo: $(LIGHT)/.ready
 	@echo "listen to demo.flac, look at demo.png; more: $(LIGHT)/bin/safa-stream render --help"
 
 test: $(DEV)/.ready
-	$(DEV)/bin/python -m pytest -m "not programs" $(ARGS)
+	$(DEV)/bin/python -m pytest -m "not programs and not slow" $(ARGS)
 
 test-programs: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest -m programs tests/server $(ARGS)
 	@# In a process of its own: Playwright keeps an event loop running in it.
 	$(DEV)/bin/python -m pytest -m programs tests/browser $(ARGS)
+
+test-slow: $(DEV)/.ready
+	$(DEV)/bin/python -m pytest -m slow -s $(ARGS)
 
 check: lint types imports test
 

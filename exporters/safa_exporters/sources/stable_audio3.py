@@ -1,0 +1,147 @@
+"""Stable Audio 3 (arXiv 2605.17991): rectified flow over waveform latents [B, 256, T] of 4096/44100 s each.
+
+It attends to a text and a duration, and is told the duration once more as a global vector. Positions of the text that
+a mask of 0 names are replaced by a learnt vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from safa_exporters.graph import About, Axis, Graph, Part, Sampling
+from safa_exporters.sources.directory import Checkpoint, Kind
+from safa_exporters.sources.latent_decoders import BATCH, SameDecoder, decoder_graph
+from safa_exporters.sources.sampling import denoise, deterministic_scheduler, frame_count, guided, normal
+from safa_stream.errors import ModelError
+from safa_stream.types import FloatArray
+
+#: T5Gemma's tokens in the diffusers pipeline, which pads every text, and one vector for the duration.
+TOKENS = 256 + 1
+#: Of a trajectory whose length is not told: 10 s.
+USUAL_FRAMES = 108
+LONGEST = 4096
+#: The decoder's attention holds [17 T, 17 T] values for T frames: 24 s at most in one piece.
+LONGEST_DECODED = 256
+#: Logarithms of signal to noise at which the diffusers pipeline starts and ends.
+NOISIEST, CLEANEST = -6.2, 2.0
+
+
+class FlowDenoiser(nn.Module):
+    """StableAudio3DiTModel: latents, timestep [B] in 0..1, text and duration with mask, duration [B, G] to velocity."""
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor,
+        global_hidden_states: Tensor,
+    ) -> Tensor:
+        """The velocity, of the latents' shape."""
+        out: Tensor = self.transformer(
+            latents,
+            timestep,
+            encoder_hidden_states=encoder_hidden_states,
+            global_hidden_states=global_hidden_states,
+            encoder_attention_mask=encoder_attention_mask,
+            return_dict=False,
+        )[0]
+        return out
+
+
+class StableAudio3:
+    """Stable Audio 3: a denoiser and a decoder."""
+
+    KINDS = (Kind("transformer", "StableAudio3DiTModel"), Kind("vae", "AutoencoderSAME"))
+
+    def __init__(self, checkpoint: Checkpoint, kind: str = "stable-audio-3") -> None:
+        self.checkpoint, self.kind = checkpoint, kind
+        self.transformer, self.vae = checkpoint.components["transformer"], checkpoint.components["vae"]
+        self.channels = int(self.transformer.config["io_channels"])
+        self.patch = int(self.transformer.config["patch_size"])
+        config = self.transformer.config
+        if self.vae.config["latent_dim"] != self.channels:
+            raise ModelError(
+                f"{checkpoint.folder}: transformer and vae do not fit each other: {self.channels} and "
+                f"{self.vae.config['latent_dim']} latent channels"
+            )
+        if config["cond_token_dim"] != config["global_cond_dim"]:
+            raise ModelError(
+                f"{self.transformer.folder}: the duration is a token as well as the global vector, but cond_token_dim "
+                f"is {config['cond_token_dim']} and global_cond_dim {config['global_cond_dim']}"
+            )
+
+    @cached_property
+    def about(self) -> About:
+        """Where the graphs come from; reads every weight file."""
+        return self.checkpoint.about(self.kind, int(self.vae.config["sampling_rate"]))
+
+    def graphs(self) -> Sequence[Graph]:
+        """Denoiser and decoder."""
+        draw = np.random.default_rng(0)
+        denoiser = Graph(
+            name="denoiser",
+            module=lambda: FlowDenoiser(self.transformer.load()).eval(),
+            inputs={
+                "latents": normal(draw, 2, self.channels, 24 * self.patch),
+                "timestep": np.array([0.99, 0.3], np.float32),
+                **self.conditioning(draw, self.duration(draw, 2)),
+            },
+            output="prediction",
+            axes={
+                "latents": {0: BATCH, 2: Axis("time", least=2, most=LONGEST, multiple=self.patch)},
+                "timestep": {0: BATCH},
+                "encoder_hidden_states": {0: BATCH},
+                "encoder_attention_mask": {0: BATCH},
+                "global_hidden_states": {0: BATCH},
+            },
+        )
+        return denoiser, decoder_graph(self.vae, SameDecoder, (2, self.channels, 6), "sound", LONGEST_DECODED)
+
+    def sample(self, parts: Mapping[str, Part], sampling: Sampling) -> FloatArray:
+        """Sound [rows, channels, N]; random vectors stand for text and duration, another random text for none.
+
+        Euler steps over the pipeline's noise levels, also where the checkpoint's scheduler would add noise.
+        """
+        frames = frame_count(sampling, USUAL_FRAMES, self.patch)
+        noise = normal(np.random.default_rng(sampling.seed), sampling.rows, self.channels, frames)
+        draw = np.random.default_rng((sampling.seed, 1))
+        duration = self.duration(draw, sampling.rows)
+        told, without = (self.conditioning(draw, duration) for _ in range(2))
+        scheduler = deterministic_scheduler(self.checkpoint.scheduler, sampling.steps, sigmas(sampling.steps))
+        latents = denoise(scheduler, noise, guided(parts["denoiser"], told, without, sampling.guidance))
+        return parts["decoder"]({"latents": latents})
+
+    def duration(self, draw: np.random.Generator, rows: int) -> FloatArray:
+        """Random vectors [rows, D] that stand for a duration."""
+        return normal(draw, rows, int(self.transformer.config["global_cond_dim"]))
+
+    def conditioning(self, draw: np.random.Generator, duration: FloatArray) -> dict[str, npt.NDArray[Any]]:
+        """Random texts, of which two thirds are padding, with the duration after them."""
+        text = normal(draw, len(duration), TOKENS, duration.shape[1])
+        text[:, -1] = duration
+        mask = np.ones((len(duration), TOKENS), np.int64)
+        mask[:, TOKENS // 3 : -1] = 0
+        return {
+            "encoder_hidden_states": text,
+            "encoder_attention_mask": mask,
+            "global_hidden_states": duration,
+        }
+
+
+def sigmas(steps: int) -> list[float]:
+    """Noise levels [steps], evenly spaced in the logarithm of signal to noise; the first is pure noise."""
+    even = CLEANEST - np.linspace(1, 0, steps + 1) * (CLEANEST - NOISIEST)
+    levels = 1 / (1 + np.exp(even))
+    levels[0] = 1
+    return [float(level) for level in levels[:-1]]
