@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from safa_exporters import fused_speed
 from safa_exporters.comparing import EAGER, Row, candidates, compare, decoders, in_turns
 from safa_stream.models.backends.machine import here
 from safa_stream.models.backends.spec import Backend
@@ -25,8 +26,10 @@ Report = Callable[[str], None]
 HEARD = 8
 
 
-def measure(model: str, int8: Path | None, batches: Sequence[int], report: Report) -> dict[str, Any]:
-    """All figures. int8: an int8 export of the model. Raises ModelError."""
+def measure(
+    model: str, batches: Sequence[int], report: Report, int8: Path | None = None, fused: Path | None = None
+) -> dict[str, Any]:
+    """All figures. int8: an int8 export of the model; fused: one with a graph of steps. Raises ModelError."""
     weights = load_weights(SHIPPED if model == "builtin" else Path(model))
     machine = here()
     backends = candidates(machine, weights)
@@ -48,6 +51,7 @@ def measure(model: str, int8: Path | None, batches: Sequence[int], report: Repor
         "view": views,
         "real_time_factor": max((each["real_time_factor"] for each in views), default=None),
         "log_mel_error": errors,
+        "fused_step_ratio": None if fused is None else fused_speed.ratios(weights, fused, batches, report),
     }
 
 
@@ -67,6 +71,8 @@ def table(found: Mapping[str, Any]) -> str:
             f"  {each['backend']:28} {each['seconds'] * 1e3:8.0f} ms  {each['real_time_factor']:6.1f} x real time"
         )
     lines += [f"  {name}: log-mel differs by {error:.2e}" for name, error in found["log_mel_error"].items()]
+    for rows, ratio in (found["fused_step_ratio"] or {}).items():
+        lines.append(f"  fused step, {rows.replace('_', ' ')}: {ratio:.2f} x its parts")
     lines += [f"left out: {each['backend']}: {each['reason']}" for each in found["left_out"]]
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ import onnx
 
 from safa_exporters import manifest as manifests
 from safa_exporters import parts as running
+from safa_exporters import tensorrt
 from safa_exporters.graph import Graph, Sampling, Source
 from safa_exporters.int8 import quantised
 from safa_exporters.manifest import Manifest
@@ -26,6 +27,7 @@ from safa_stream.models.backends.spec import Backend
 from safa_stream.models.builtin.weights import CONFIG_NAME, SHIPPED, WEIGHTS_NAME, load_weights
 
 Report = Callable[[str], None]
+MANIFEST = manifests.NAME
 #: Trajectories that int8 is calibrated on, and of each every so many calls.
 CALIBRATION = tuple(Sampling(steps=12, guidance=3.5, seed=seed) for seed in (101, 105, 109, 113, 117, 121))
 EVERY = 5
@@ -46,16 +48,24 @@ class Exported:
     manifest: Manifest
 
 
-def open_source(model: str) -> Source:
-    """The model of a name or folder. Raises ModelError, UsageError."""
+def open_source(model: str, fused: str | None = None) -> Source:
+    """The model of a name or folder. fused: see `BuiltinSource`. Raises ModelError, UsageError."""
     folder = SHIPPED if model == "builtin" else Path(model)
     if not folder.is_dir():
         raise UsageError(f"there is no model {model!r}: give builtin, or the folder of a model or a checkpoint")
     if (folder / CONFIG_NAME).is_file() and not (folder / "model_index.json").is_file():
-        return BuiltinSource(load_weights(folder))
+        return BuiltinSource(load_weights(folder), fused)
+    if fused is not None:
+        raise UsageError("only models of the built-in kind are exported as fused steps")
     from safa_exporters.sources.checkpoint import open_checkpoint
 
     return open_checkpoint(folder)
+
+
+def source_of(folder: Path, model: str) -> Source:
+    """The model that an export was made from, as it was exported. Raises ModelError, UsageError."""
+    step = next((entry for entry in manifests.read(folder).graphs if entry.name == "step"), None)
+    return open_source(model, None if step is None else "swap" if "taken" in step.inputs else "step")
 
 
 def file_name(graph: str, precision: str) -> str:
@@ -81,11 +91,37 @@ def export(source: Source, target: Target, report: Report) -> Manifest:
     return writer.finish(tuple(path.name for path in companions))
 
 
+def build_engines(folder: Path, precision: str, report: Report) -> list[Path]:
+    """TensorRT engines of an ONNX export, in its subfolder. Raises ModelError, OutputError."""
+    library, gpu = tensorrt.library(), tensorrt.gpu()
+    manifest = manifests.read(folder)
+    manifests.check_files(folder, manifest)
+    engines = folder / manifests.ENGINES
+    names = {
+        entry.name: tensorrt.engine_name(entry.name, precision, gpu, library.__version__) for entry in manifest.graphs
+    }
+    return [
+        tensorrt.build(
+            folder, entry, precision, tensorrt.Profile(), engines / names[entry.name], engines / "timing.cache", report
+        )
+        for entry in manifest.graphs
+    ]
+
+
+def refit_engine(engine: Path, folder: Path) -> None:
+    """Give an engine the weights of another export of its graph. Raises ModelError, OutputError."""
+    manifest = manifests.read(folder)
+    manifests.check_files(folder, manifest)
+    name = engine.name.split(".")[0]
+    entry = next((each for each in manifest.graphs if each.name == name), None)
+    if entry is None or not engine.is_file():
+        raise ModelError(f"{engine} is not an engine of a graph that {folder} holds")
+    tensorrt.refit(engine, folder, entry)
+
+
 def verify_folder(folder: Path, source: Source, report: Report, samplings: Sequence[Sampling] = VERIFICATION) -> Parity:
     """Hold an export against its original; its manifest then says what was found. Raises ModelError, OutputError."""
     manifest = manifests.read(folder)
-    if manifest.target != "onnx":
-        raise ModelError(f"{folder} holds {manifest.target} engines; verify the ONNX export that they were built from")
     manifests.check_files(folder, manifest)
     if manifest.source_digest != source.about.digest:
         raise ModelError(f"{folder} was exported from another model ({manifest.name}); give the right one with --model")
@@ -94,7 +130,8 @@ def verify_folder(folder: Path, source: Source, report: Report, samplings: Seque
     if set(graphs) != {entry.name for entry in manifest.graphs}:
         raise ModelError(f"{folder} does not hold the graphs {', '.join(graphs)}; export again")
     exports = {
-        entry.name: running.exported(folder / next(iter(entry.files)), Backend("onnx")) for entry in manifest.graphs
+        entry.name: running.exported(folder / next(iter(entry.files)), entry.inputs, Backend("onnx"))
+        for entry in manifest.graphs
     }
     originals = {name: running.original(graph) for name, graph in graphs.items()}
     parity = verify(source, originals, exports, manifest.precision, samplings, report)

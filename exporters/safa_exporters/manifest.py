@@ -15,6 +15,8 @@ from safa_stream.errors import ModelError
 
 FORMAT = "safa-export-1"
 NAME = "manifest.json"
+#: Where TensorRT engines of an export lie: made of it, and not part of it.
+ENGINES = "engines"
 #: Packages whose versions decide what a graph looks like.
 MADE_WITH = ("safa-stream", "torch", "onnx", "onnxscript", "onnxruntime", "diffusers", "transformers", "tensorrt-cu13")
 
@@ -40,7 +42,6 @@ class Manifest:
     licence: str
     source_digest: str
     sample_rate: int
-    target: str
     precision: str
     graphs: tuple[GraphEntry, ...]
     versions: Mapping[str, str]
@@ -53,10 +54,10 @@ class Manifest:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
 
 
-def begun(about: About, target: str, precision: str, graphs: tuple[GraphEntry, ...]) -> Manifest:
+def begun(about: About, precision: str, graphs: tuple[GraphEntry, ...]) -> Manifest:
     """A manifest that nothing was verified of yet."""
     return Manifest(
-        about.kind, about.name, about.licence, about.digest, about.sample_rate, target, precision, graphs, versions()
+        about.kind, about.name, about.licence, about.digest, about.sample_rate, precision, graphs, versions()
     )
 
 
@@ -87,7 +88,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             raise ModelError(f"{folder} is incomplete: {name} is missing; export again")
         if file_digest(path) != digest:
             raise ModelError(f"{path} is damaged or of another export: its checksum is not the one in {NAME}")
-    strange = sorted(p.name for p in folder.iterdir() if p.name not in known and p.name != NAME)
+    strange = sorted(p.name for p in folder.iterdir() if p.name not in (*known, NAME, ENGINES))
     if strange:
         raise ModelError(f"{folder} holds {strange[0]}, which {NAME} does not list; export into a folder of its own")
 

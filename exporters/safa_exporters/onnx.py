@@ -30,6 +30,11 @@ def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
     return write(referring(trace(denoiser_graph(weights)), weights), target or weights.folder / GRAPH_NAME)
 
 
+def export_graphs(weights: Weights) -> list[Path]:
+    """Write all graphs that a model directory has, beside its weights; returns their files."""
+    return [export_denoiser(weights)]
+
+
 def referring(model: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
     """A graph that takes its weights from those of a model directory, and says in its metadata of which layout."""
     path = weights.folder / WEIGHTS_NAME

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,10 @@ def original(graph: Graph) -> Part:
     return run
 
 
-def exported(path: Path, backend: Backend) -> Part:
-    """An exported graph on a backend; results are the caller's own."""
+def exported(path: Path, names: Collection[str], backend: Backend) -> Part:
+    """An exported graph with inputs of those names on a backend; results are the caller's own."""
     graph = open_graph(path, backend)
-    return lambda inputs: np.array(graph(inputs), np.float32)
+    return lambda inputs: np.array(graph({name: inputs[name] for name in names}), np.float32)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Mapping
@@ -47,7 +48,9 @@ def trace(graph: Graph, precision: str = "fp32") -> onnx.ModelProto:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shapes = _dynamic_shapes(graph)
+            shapes: Any = _dynamic_shapes(graph)
+            if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
+                shapes = (shapes,)
             exported = torch.export.export(module, example, dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
                 exported,

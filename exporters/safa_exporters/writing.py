@@ -30,10 +30,9 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be written: for which target and precision, and whether an export that is there may be replaced."""
+    """What is to be written: where, in which precision, and whether an export that is there may be replaced."""
 
     folder: Path
-    kind: str
     precision: str
     force: bool = False
 
@@ -55,7 +54,7 @@ class Writer:
             # Whatever else lies there is not ours to delete.
             manifests.read(target.folder)
         self._key = hashlib.sha256(
-            repr((asdict(about), target.kind, target.precision, sorted(manifests.versions().items()))).encode()
+            repr((asdict(about), target.precision, sorted(manifests.versions().items()))).encode()
         ).hexdigest()
         self._entries = self._begin()
 
@@ -99,7 +98,7 @@ class Writer:
     def finish(self, companions: tuple[str, ...] = ()) -> Manifest:
         """Write the manifest and put the export in its place. companions: names of files that were copied."""
         folder, partial = self.target.folder, self.target.partial
-        made = manifests.begun(self.about, self.target.kind, self.target.precision, tuple(self._entries.values()))
+        made = manifests.begun(self.about, self.target.precision, tuple(self._entries.values()))
         made = replace(made, files={name: manifests.file_digest(partial / name) for name in companions})
         self._write(manifests.NAME, made.to_json())
         try:

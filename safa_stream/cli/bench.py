@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     backends.add_argument("--model", default=argparse.SUPPRESS, help="a model's name or folder (default: builtin)")
     backends.add_argument("--int8", type=Path, metavar="FOLDER",
                           help="an int8 export of the model, to be measured as well")  # fmt: skip
+    backends.add_argument("--fused", type=Path, metavar="FOLDER",
+                          help="an export with --fused swap, to be compared with its parts")  # fmt: skip
     backends.add_argument("--batches", type=numbers, default=(1, 2, 4, 8), metavar="N,...", help="(default: 1,2,4,8)")
     for flag in ("--json", "--quiet", "--debug"):
         backends.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -130,7 +132,7 @@ def _soak(options: argparse.Namespace) -> int:
 def _backends(options: argparse.Namespace) -> int:
     from safa_exporters import benchmark
 
-    found = benchmark.measure(options.model, options.int8, options.batches, progress(options.quiet))
+    found = benchmark.measure(options.model, options.batches, progress(options.quiet), options.int8, options.fused)
     tell(options.json, found, benchmark.table(found))
     return 0
 

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from safa_exporters.fused import step_graph
 from safa_exporters.graph import About, Axis, Graph, Part, Sampling
 from safa_stream.models.builtin.features import SAMPLE_RATE
 from safa_stream.models.builtin.network import INPUTS
 from safa_stream.models.builtin.networks import NetworkConfig, build
 from safa_stream.models.builtin.runtime import BuiltinModel
 from safa_stream.models.builtin.weights import Weights
+from safa_stream.models.interface import Encoded
 from safa_stream.noise import noise
 from safa_stream.scene import WeightedPrompt
-from safa_stream.solvers import step
-from safa_stream.types import FloatArray
+from safa_stream.solvers import Row, step
+from safa_stream.types import Array, FloatArray
 
 #: What the number of frames must be a multiple of: a patch, or what the U-Net halves twice.
 TIME_UNITS = {"dit": 2, "unet": 4}
@@ -26,9 +28,10 @@ TIME_UNITS = {"dit": 2, "unet": 4}
 
 @dataclass(frozen=True, slots=True)
 class BuiltinSource:
-    """A model directory of the built-in kind."""
+    """A model directory of the built-in kind. fused: "step" or "swap" for that graph besides the denoiser's."""
 
     weights: Weights
+    fused: str | None = None
 
     @property
     def about(self) -> About:
@@ -37,14 +40,20 @@ class BuiltinSource:
         return About("safa-builtin", config["name"], config["licence"], self.weights.digest, SAMPLE_RATE)
 
     def graphs(self) -> Sequence[Graph]:
-        """The denoiser."""
-        return (denoiser_graph(self.weights),)
+        """The denoiser, and the whole step where that is wanted."""
+        graphs = [denoiser_graph(self.weights)]
+        if self.fused is not None:
+            graphs.append(step_graph(self.weights, network(self.weights), self.fused == "swap"))
+        return graphs
 
     def sample(self, parts: Mapping[str, Part], sampling: Sampling) -> FloatArray:
-        """Sound [rows, 2, N] of one view a row, its prompts the model's sounds in turn."""
+        """Sound [rows, 2, N] of one view a row, its prompts the model's sounds in turn; once more with fused steps."""
         denoiser = parts["denoiser"]
         model = BuiltinModel(self.weights, network=lambda *values: denoiser(dict(zip(INPUTS, values, strict=True))))
-        return np.stack([_view(model, sampling, row) for row in range(sampling.rows)])
+        views = [_view(model, sampling, row) for row in range(sampling.rows)]
+        if "step" in parts:
+            views += [_view(model, sampling, row, parts["step"]) for row in range(sampling.rows)]
+        return np.stack(views)
 
 
 def denoiser_graph(weights: Weights) -> Graph:
@@ -78,8 +87,8 @@ def network(weights: Weights) -> torch.nn.Module:
     return module
 
 
-def _view(model: BuiltinModel, sampling: Sampling, row: int) -> FloatArray:
-    """One view's sound [2, N], made as every view is: guided, step by step, then decoded."""
+def _view(model: BuiltinModel, sampling: Sampling, row: int, fused: Part | None = None) -> FloatArray:
+    """One view's sound [2, N], made as every view is: guided, step by step, then decoded. fused: makes the steps."""
     facts = model.facts
     frames = sampling.frames or facts.view_frames
     prompt = facts.sounds[(sampling.seed + row) % len(facts.sounds)]
@@ -90,8 +99,38 @@ def _view(model: BuiltinModel, sampling: Sampling, row: int) -> FloatArray:
     guidance = np.array([sampling.guidance], np.float32)
     for index in range(table.steps):
         level = np.array([table.timesteps[index]], np.float32)
+        if fused is not None:
+            x, h = _fused(model, fused, x, h, level, told, guidance, table.row(index))
+            continue
         m = model.denoise(x, level, told.conditioning, told.negative, guidance)
         x, h = step(table.row(index), x, m, h)
     decoder = model.decoder()
     _, sound = decoder.decode(np.asarray(x[0], np.float32), 0, 0, 0, sampling.seed, decoder.start(sampling.seed))
     return np.asarray(sound, np.float32)
+
+
+def _fused(
+    model: BuiltinModel, run: Part, x: Array, h: Array | None, level: Array, told: Encoded, guidance: Array, row: Row
+) -> tuple[Array, Array]:
+    """A step by the fused graph, from and to [1, C, T, F]; nothing is swapped."""
+    _, channels, length, bins = x.shape
+    wide = {"x": x, "h": x * 0 if h is None else h}
+    flat = {name: value.transpose(0, 2, 1, 3).reshape(1, length, channels * bins) for name, value in wide.items()}
+    low, high = model.guidance_levels
+    nothing = np.zeros((1, length), np.float32)
+    inputs = {
+        **flat,
+        "level": level,
+        "condition": told.conditioning.tensors["condition"],
+        "negative": told.negative.tensors["condition"],
+        "guidance": guidance if low <= float(level[0]) <= high else np.ones_like(guidance),
+        "context": np.zeros_like(flat["x"]),
+        "known": nothing,
+        "table": np.array([row], np.float32),
+        "cached_x": flat["x"],
+        "cached_h": flat["h"],
+        "taken": nothing,
+    }
+    found = run({name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()})
+    after = found.reshape(2, 1, length, channels, bins).transpose(0, 1, 3, 2, 4)
+    return after[0], after[1]

@@ -63,13 +63,14 @@ class OnnxGraph:
         try:
             session = onnxruntime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # onnxruntime's errors share no base class
-            raise ModelError(f"cannot load {path}: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"cannot load {path}: {_line(error)}") from error
         # Asked for a GPU that is not there, ONNX Runtime logs an error and goes on with the CPU.
         if session.get_providers()[0] != wanted:
             raise ModelError(
                 f"onnxruntime fell back to {session.get_providers()[0]} when asked for {wanted}: its libraries or its "
                 "device are missing (safa-stream doctor says more)"
             )
+        self._name = path.name
         self._session, self._output = session, session.get_outputs()[0].name
         self._binding, self._device = session.io_binding(), backend.facts.device
         self._make = onnxruntime.OrtValue.ortvalue_from_numpy
@@ -77,14 +78,17 @@ class OnnxGraph:
 
     def __call__(self, inputs: Arrays) -> FloatArray:
         """The output for inputs by name, in a buffer that the next call of the same shape writes to again."""
-        for name, value in inputs.items():
-            self._binding.bind_cpu_input(name, np.ascontiguousarray(value))
         key = tuple(size for value in inputs.values() for size in value.shape)
-        if self._bound is not None and self._bound[0] == key:
+        try:
+            for name, value in inputs.items():
+                self._binding.bind_cpu_input(name, np.ascontiguousarray(value))
+            if self._bound is not None and self._bound[0] == key:
+                self._session.run_with_iobinding(self._binding)
+                return self._bound[1]
+            self._binding.bind_output(self._output, "cpu")
             self._session.run_with_iobinding(self._binding)
-            return self._bound[1]
-        self._binding.bind_output(self._output, "cpu")
-        self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise ModelError(f"{self._name} cannot run on these shapes: {_line(error)}") from error
         found: FloatArray = self._binding.copy_outputs_to_cpu()[0]
         value = self._make(found)
         self._binding.bind_ortvalue_output(self._output, value)
@@ -115,12 +119,16 @@ class OpenVinoGraph:
             model = core.read_model(path)
             self._compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
-            raise ModelError(f"cannot load {path}: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"cannot load {path}: {_line(error)}") from error
+        self._name = path.name
         self._request = self._compiled.create_infer_request()
 
     def __call__(self, inputs: Arrays) -> FloatArray:
         """The output for inputs by name, in a buffer that the next call writes to again."""
-        found: FloatArray = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)[0]
+        try:
+            found: FloatArray = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)[0]
+        except RuntimeError as error:
+            raise ModelError(f"{self._name} cannot run on these shapes: {_line(error)}") from error
         return found
 
 
@@ -143,3 +151,8 @@ def provider_options(backend: Backend, cache: Path | None) -> dict[str, str]:
 def usable_cores() -> int:
     """Cores this process may run on, at most eight: more threads do not make so small a network faster."""
     return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+def _line(error: Exception) -> str:
+    """A library's message as one line."""
+    return " ".join(str(error).split())[:300]
