@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from safa_exporters.graph import Axis, Graph
 from safa_stream.errors import ModelError
@@ -21,18 +21,18 @@ OPSET = 20
 TRACED = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Narrow(nn.Module):
-    """A module that computes in half precision behind single-precision inputs and output."""
+#: Layers whose weights and products are narrowed; what lies between them (norms, softmax, sums) stays single.
+NARROWED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.module, self.dtype = module.to(dtype), dtype
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The module's output in single precision."""
-        cast = (value.to(self.dtype) if value.is_floating_point() else value for value in inputs)
-        out: Tensor = self.module(*cast)
-        return out.float()
+def narrow(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module with its products in half precision, in place; every such layer takes and gives single precision."""
+    for layer in module.modules():
+        if isinstance(layer, NARROWED):
+            layer.to(dtype)
+            layer.register_forward_pre_hook(lambda _, inputs: tuple(value.to(dtype) for value in inputs))
+            layer.register_forward_hook(lambda _, inputs, output: output.float())
+    return module
 
 
 def trace(graph: Graph, precision: str = "fp32") -> onnx.ModelProto:
@@ -42,7 +42,7 @@ def trace(graph: Graph, precision: str = "fp32") -> onnx.ModelProto:
     """
     module = graph.module()
     if precision != "fp32":
-        module = Narrow(module, TRACED[precision])
+        module = narrow(module, TRACED[precision])
     example = tuple(torch.from_numpy(value) for value in graph.inputs.values())
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

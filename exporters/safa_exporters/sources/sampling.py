@@ -43,12 +43,17 @@ def deterministic_scheduler(config: Mapping[str, Any], steps: int, sigmas: Seque
         options["stochastic_sampling"] = False
     if not name.endswith("Scheduler"):
         raise ModelError(f"{name} is not a scheduler of diffusers")
+    if steps < 1:
+        raise UsageError(f"a trajectory has 1 step or more, not {steps}")
+    given = {"num_inference_steps": steps} if sigmas is None else {"sigmas": list(sigmas)}
     try:
         scheduler = library_class("diffusers", name).from_config(options)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(f"the scheduler's configuration does not make a {name}: {error}") from error
     try:
-        scheduler.set_timesteps(**({"num_inference_steps": steps} if sigmas is None else {"sigmas": list(sigmas)}))
+        scheduler.set_timesteps(**given)
+    except TypeError as error:
+        raise ModelError(f"{name} cannot be told its noise levels, as this model needs it to be") from error
     except ValueError as error:
         raise UsageError(f"{name} cannot do {steps} steps: {error}") from error
     if atan:
