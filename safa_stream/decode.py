@@ -16,10 +16,12 @@ from safa_stream.errors import SnapshotError
 from safa_stream.layout import Span
 from safa_stream.models.interface import Decoder, DecoderState
 from safa_stream.trajectory import AnyNumpy, Tensors
-from safa_stream.types import FloatArray
+from safa_stream.types import FloatArray, Steps, finished
 
 #: Frames decoded at once where a whole canvas is: memory stays small, context is a small share.
 PIECE = 512
+#: The same where others wait for their turn.
+STEP = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +93,12 @@ def decode_whole(decoder: Decoder, latents: FloatArray, seed: int) -> FloatArray
 
 
 def decode_circular(decoder: Decoder, latents: FloatArray, seed: int) -> FloatArray:
-    """The same of a canvas whose end meets its beginning; played in a loop the sound has no seam.
+    """The same of a canvas whose end meets its beginning; played in a loop the sound has no seam."""
+    return finished(circular_steps(decoder, latents, seed))
+
+
+def circular_steps(decoder: Decoder, latents: FloatArray, seed: int) -> Steps[FloatArray]:
+    """`decode_circular` piece by piece.
 
     The decoder runs one halo past the end, around the circle, and that tail is faded into the beginning: its latents
     are the same, its noise and phases lead over from the end.
@@ -101,11 +108,12 @@ def decode_circular(decoder: Decoder, latents: FloatArray, seed: int) -> FloatAr
     around = np.arange(-decoder.halo, frames + fade + decoder.halo) % frames
     window, pieces = latents[:, around], []
     inner = decoder.start(seed)
-    for at in range(0, frames + fade, PIECE):
-        count = min(PIECE, frames + fade - at)
+    for at in range(0, frames + fade, STEP):
+        count = min(STEP, frames + fade - at)
         piece = window[:, at : at + count + 2 * decoder.halo]
         inner, pcm = decoder.decode(piece, decoder.halo, decoder.halo, at, seed, inner)
         pieces.append(pcm)
+        yield
     sound = np.concatenate(pieces, axis=1)
     length, faded = frames * decoder.samples_per_frame, fade * decoder.samples_per_frame
     head, tail = sound[:, :faded], sound[:, length:]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 #: An array of any Array API library (numpy, torch); docstrings give its shape letters: B rows of a batch, C channels,
 #: T time frames, F frequency bins, S solver steps, O overlap frames.
 Array = Any
+Made = TypeVar("Made")
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 
@@ -29,3 +31,17 @@ class Chunk:
     def seconds(self) -> float:
         """How long it sounds."""
         return float(self.samples.shape[-1] / self.sample_rate)
+
+
+#: Long work in short steps: it yields after each, so that others come in between, and returns what it made.
+Steps = Generator[None, None, Made]
+
+
+def finished(steps: Steps[Made]) -> Made:
+    """All of the work at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: Made = end.value
+            return made

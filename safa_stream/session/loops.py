@@ -24,7 +24,7 @@ from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound, states_of
 from safa_stream.solvers import step
 from safa_stream.trajectory import Trajectory
-from safa_stream.types import Array, FloatArray
+from safa_stream.types import Array, FloatArray, Steps, finished
 from safa_stream.views import Batch, first_state
 
 
@@ -37,6 +37,10 @@ class Part:
     told: tuple[tuple[Encoded, float], ...]
     strip: Strip
     seed: int
+
+
+#: Sound that is mixed in one step of the work.
+MIXED_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,17 +58,22 @@ class Capture:
 
 def make_loop(capture: Capture) -> FloatArray:
     """The loop [channels, N], N samples being `seconds` to the nearest frame; played round and round it has no seam."""
+    return finished(loop_steps(capture))
+
+
+def loop_steps(capture: Capture) -> Steps[FloatArray]:
+    """`make_loop` in steps none of which takes longer than a view's decode."""
     facts = capture.model.facts
     frames = round(capture.seconds * facts.frames_per_second)
     layers = {}
     for number, part in capture.parts:
-        canvas = close(capture.model, part, frames, capture.guidance)
-        sound = decode.decode_circular(capture.decoder, canvas, part.seed)
+        canvas = yield from close(capture.model, part, frames, capture.guidance)
+        sound = yield from decode.circular_steps(capture.decoder, canvas, part.seed)
         layers[number] = sound * np.float32(part.sound.levels.gain)
-    return _mixed(capture, layers)
+    return (yield from _mixed(capture, layers))
 
 
-def close(model: Model, part: Part, frames: int, guidance: float) -> FloatArray:
+def close(model: Model, part: Part, frames: int, guidance: float) -> Steps[FloatArray]:
     """Latents [C, frames, F] of one layer whose end leads over into their beginning.
 
     Raises UsageError where so much was not kept.
@@ -83,7 +92,7 @@ def close(model: Model, part: Part, frames: int, guidance: float) -> FloatArray:
     tail = states_of(recent, stop - overlap, overlap)
     if tail is None:
         raise UsageError("the sound changed its course too lately for a loop; ask again in a few seconds")
-    bridge = _bridge(model, part, tail, first.head, stop - overlap, guidance)
+    bridge = yield from _bridge(model, part, tail, first.head, stop - overlap, guidance)
     held = np.concatenate([take.latents for take in part.sound.takes if take.frame >= first.frame], axis=1)
     canvas = np.concatenate([held[:, : kept - overlap], bridge[:, : overlap + new]], axis=1)
     # What the closing view made of the head replaces it; its first frames are the head's own either way.
@@ -91,7 +100,9 @@ def close(model: Model, part: Part, frames: int, guidance: float) -> FloatArray:
     return np.asarray(canvas, np.float32)
 
 
-def _bridge(model: Model, part: Part, past: Trajectory, future: Trajectory, frame: int, guidance: float) -> FloatArray:
+def _bridge(
+    model: Model, part: Part, past: Trajectory, future: Trajectory, frame: int, guidance: float
+) -> Steps[FloatArray]:
     """The closing view [C, view, F]: its first frames from the past, its last from the future, step by step."""
     plan = part.plan
     table, overlap, steps = plan.table, plan.layout.overlap, plan.table.steps
@@ -122,6 +133,7 @@ def _bridge(model: Model, part: Part, past: Trajectory, future: Trajectory, fram
             own[:, :overlap] = _chosen(mask, before, own[:, :overlap])
             after = future.kept(which, index + 1)
             own[:, -overlap:] = _chosen(like(left[::-1, None].copy(), x), after, own[:, -overlap:])
+        yield
     return model.to_numpy(x[0])
 
 
@@ -129,7 +141,7 @@ def _chosen(mask: Array, first: Array, second: Array) -> Array:
     return first * mask + second * (1 - mask)
 
 
-def _mixed(capture: Capture, layers: dict[int, FloatArray]) -> FloatArray:
+def _mixed(capture: Capture, layers: dict[int, FloatArray]) -> Steps[FloatArray]:
     """The layers through mixer and limiter as they stand, round and round: the second round has no beginning."""
     rate = capture.model.facts.sample_rate
     strips = {number: part.strip for number, part in capture.parts}
@@ -138,7 +150,12 @@ def _mixed(capture: Capture, layers: dict[int, FloatArray]) -> FloatArray:
     limiting = safety.begin(limiter, capture.model.facts.channels)
     length = next(iter(layers.values())).shape[1]
     for _ in range(2):
-        state, mixed = mixing.mix(state, layers)
-        limiting, out = safety.limit(limiter, limiting, mixed)
+        pieces = []
+        for at in range(0, length, MIXED_SECONDS * rate):
+            piece = {number: sound[:, at : at + MIXED_SECONDS * rate] for number, sound in layers.items()}
+            state, mixed = mixing.mix(state, piece)
+            limiting, out = safety.limit(limiter, limiting, mixed)
+            pieces.append(out)
+            yield
     # The limiter is late by a few samples: turned back, the loop begins where it was to.
-    return np.roll(out, -limiter.delay, axis=1)[:, :length]
+    return np.roll(np.concatenate(pieces, axis=1), -limiter.delay, axis=1)[:, :length]

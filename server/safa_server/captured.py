@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from safa_server.runner import Runner
 from safa_stream.errors import SafaError, UsageError
-from safa_stream.session.loops import Capture, make_loop
+from safa_stream.session.loops import Capture, loop_steps
 from safa_stream.session.messages import LoopReady, Refused
 from safa_stream.types import FloatArray
 
@@ -41,7 +41,7 @@ class Loops:
             return Refused(position=position(), command=capture.command, reason=said)
         self._making += 1
         try:
-            samples = await asyncio.wrap_future(self._runner.run(lambda: make_loop(capture)))
+            samples = await asyncio.wrap_future(self._runner.run(loop_steps(capture)))
         except Exception as error:  # a loop that cannot be made is told to who asked for it, and ends nothing
             reason = str(error) if isinstance(error, SafaError) else "the loop could not be made"
             if not isinstance(error, SafaError):

@@ -60,6 +60,10 @@ class Pace:
     real_time_factor: float = 1.0
     parallel: int = FEW
 
+    def expected(self, steps: int) -> float:
+        """Seconds that a view of so many steps takes from its start to its sound, as things are."""
+        return max(self.view_seconds, steps * self.row_seconds + self.decode.percentile(90))
+
     def stepped(self, seconds: float, rows: int) -> None:
         """Account for one step of a batch."""
         self.step.add(seconds)

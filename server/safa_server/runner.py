@@ -26,6 +26,7 @@ from safa_stream.session.layer import Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.session import Session
 from safa_stream.stream import View, step_views
+from safa_stream.types import Steps
 
 log = logging.getLogger("safa_server.runner")
 
@@ -73,7 +74,7 @@ class Runner:
         self._lives: list[Live] = []
         self._works: list[tuple[Live, Work, float]] = []
         self._changed = threading.Condition()
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._jobs: deque[tuple[Steps[Any], Future[Any]]] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="safa-engine", daemon=True)
         self.after_view: Callable[[Live], None] | None = None
@@ -139,8 +140,8 @@ class Runner:
             if live in self._lives:
                 self._lives.remove(live)
 
-    def run(self, job: Callable[[], Any]) -> Future[Any]:
-        """Do something else on the engine's thread, between two steps. What it raises is in the future."""
+    def run(self, job: Steps[Any]) -> Future[Any]:
+        """Do something else on the engine's thread, a step at a time. What it raises is in the future."""
         future: Future[Any] = Future()
         with self._changed:
             self._jobs.append((job, future))
@@ -162,29 +163,41 @@ class Runner:
                 lives = list(self._lives)
             self._begin_views(lives)
             chosen = self._choose()
-            if not any(self._is_short(live, work) for live, work, _ in chosen):
-                self._do_a_job()
-            if not chosen:
+            short = any(self._is_short(live, work) for live, work, _ in chosen)
+            busy = not short and self._advance_a_job()
+            if not chosen and not busy:
                 with self._changed:
                     if not self._stopping:
                         self._changed.wait(IDLE_SECONDS)
                 continue
             try:
-                self._step(chosen)
+                if chosen:
+                    self._step(chosen)
             except Exception as error:  # whatever a model raises must not end the other sessions
                 self._fail(chosen, error)
 
-    def _do_a_job(self) -> None:
-        """One job between two steps, while nobody is short of sound."""
+    def _advance_a_job(self) -> bool:
+        """One step of the oldest job, while nobody is short of sound; whether there was one."""
         with self._changed:
             if not self._jobs:
-                return
-            job, future = self._jobs.popleft()
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(job())
-            except Exception as error:  # it belongs to whoever waits for the result
-                future.set_exception(error)
+                return False
+            steps, future = self._jobs[0]
+        if not future.running() and not future.set_running_or_notify_cancel():
+            self._end_job()
+            return True
+        try:
+            next(steps)
+            return True
+        except StopIteration as end:
+            future.set_result(end.value)
+        except Exception as error:  # it belongs to whoever waits for the result
+            future.set_exception(error)
+        self._end_job()
+        return True
+
+    def _end_job(self) -> None:
+        with self._changed:
+            self._jobs.popleft()
 
     def _is_short(self, live: Live, work: Work) -> bool:
         """Whether a layer that is heard will soon have nothing more."""
@@ -192,10 +205,11 @@ class Runner:
             layer = live.session.state.layers.get(work.layer)
             if layer is None or layer.heard_from is None or not live.urgent:
                 return False
-            return layer.lead(live.session.position) / live.session.rate < self._short_seconds()
+            return layer.lead(live.session.position) / live.session.rate < self._short_seconds(live, work.layer)
 
-    def _short_seconds(self) -> float:
-        return SHORT_VIEWS * self.pace.view_seconds
+    def _short_seconds(self, live: Live, number: int) -> float:
+        """With less than this ahead a layer's next view comes before all that can wait."""
+        return SHORT_VIEWS * self.pace.expected(live.session.wanted_steps(number))
 
     def _begin_views(self, lives: list[Live]) -> None:
         """Start views, the most urgent first; no more than are worked on together, as a later start hears of more."""
@@ -230,7 +244,7 @@ class Runner:
         layer = live.session.state.layers[number]
         left = layer.lead(live.session.position) / live.session.rate
         waits = live.session.is_waiting(number)
-        if layer.heard_from is not None and left < self._short_seconds():
+        if layer.heard_from is not None and left < self._short_seconds(live, number):
             return not live.urgent, SHORT, left
         return not live.urgent, WAITING if waits else CAN_WAIT, left
 

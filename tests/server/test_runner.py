@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from safa_stream.scene import parse_prompts
 from safa_stream.session import messages as m
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.session import Session
+from safa_stream.types import Steps
 from tests.server.ws_rig import toy_48k
 from tests.toy import ToyModel
 
@@ -147,9 +149,36 @@ def test_a_model_that_fails_ends_its_session_and_no_other(runner: Runner) -> Non
 
 
 def test_jobs_run_on_the_engine_and_give_back_what_they_raise(runner: Runner) -> None:
-    assert runner.run(lambda: 6 * 7).result(5) == 42
+    def product(a: int, b: int) -> Steps[int]:
+        total = 0
+        for _ in range(a):
+            total += b
+            yield
+        return total
+
+    def wrong() -> Steps[int]:
+        yield
+        return 1 // 0
+
+    assert runner.run(product(6, 7)).result(5) == 42
     with pytest.raises(ZeroDivisionError):
-        runner.run(lambda: 1 // 0).result(5)
+        runner.run(wrong()).result(5)
+
+
+def test_a_long_job_does_not_hold_up_views(runner: Runner) -> None:
+    """A job of a thousand steps of 20 ms: views are begun and finished in between."""
+    ended = threading.Event()
+
+    def long() -> Steps[None]:
+        while not ended.is_set():
+            time.sleep(0.02)
+            yield
+
+    job = runner.run(long())
+    live = runner.open(LiveScene.from_value("low"), 3.0, urgent=True)
+    until(lambda: live.session.begun)
+    ended.set()
+    assert job.result(5) is None
 
 
 def test_closed_sessions_are_forgotten(runner: Runner) -> None:
