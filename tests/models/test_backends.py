@@ -238,3 +238,10 @@ def test_sixteen_digits_change_with_the_machine() -> None:
     machine = here()
     more = Machine(machine.processor, machine.cores + 1, machine.features, machine.gpus, machine.packages)
     assert machine.digest != more.digest and len(machine.digest) == 16
+
+
+def test_what_was_compiled_is_kept_for_this_machine_only(cache: Path) -> None:
+    load(backend="openvino")
+    kept = list((cache / "compiled").iterdir())
+    assert [folder.name for folder in kept] == [f"{load_weights().digest[:16]}-{here().digest}"]
+    assert list(kept[0].iterdir()), "the next start is faster"

@@ -78,6 +78,12 @@ def cache_folder() -> Path:
     return base / "safa-stream"
 
 
+def compiled_folder(model: str) -> Path:
+    """Where what was compiled of a model (by digest) for this machine is kept: other GPUs, drivers and versions of the
+    libraries have other folders."""
+    return cache_folder() / "compiled" / f"{model[:16]}-{here().digest}"
+
+
 def _processor() -> tuple[str, tuple[str, ...]]:
     """Its name and those of FEATURES that it has, where the system says."""
     try:

@@ -99,6 +99,11 @@ class Backend:
             raise UsageError(f"threads must be from 1 to {LARGEST_THREADS}, not {self.threads}")
 
     @property
+    def compiles(self) -> bool:
+        """Whether opening a graph takes so long that what was compiled is kept."""
+        return self.engine in ("onnx-tensorrt", "openvino")
+
+    @property
     def facts(self) -> Engine:
         """What the engine is."""
         return ENGINES[self.engine]

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 from safa_stream.errors import ModelError
 from safa_stream.models.backends.graphs import open_graph
+from safa_stream.models.backends.machine import compiled_folder
 from safa_stream.models.backends.spec import Backend
 from safa_stream.models.builtin.weights import WEIGHTS_NAME, Weights, graph_name, layout_digest
 
@@ -82,11 +83,11 @@ class TorchNetwork:
             return self._network(noisy, level, condition, context, known)
 
 
-def open_network(weights: Weights, backend: Backend, cache: Path | None = None) -> Network:
+def open_network(weights: Weights, backend: Backend) -> Network:
     """The denoiser on a backend. Raises ModelError where that cannot be."""
     if backend.engine.startswith("torch"):
         return TorchNetwork(weights, backend)
-    return GraphNetwork(weights, backend, cache)
+    return GraphNetwork(weights, backend, compiled_folder(weights.digest) if backend.compiles else None)
 
 
 def _making(backend: Backend) -> str:

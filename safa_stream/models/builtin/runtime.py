@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from safa_stream.errors import ModelError, PromptError
 from safa_stream.models.backends.choice import chosen
-from safa_stream.models.backends.machine import cache_folder
 from safa_stream.models.backends.spec import AUTO, Backend
 from safa_stream.models.builtin.conditioning import Component, ConditionEncoder, StyleBank
 from safa_stream.models.builtin.decoder import TextureDecoder
@@ -46,7 +45,7 @@ class BuiltinModel:
         config = weights.config
         self.weights, self.backend = weights, backend
         self.torch_device = backend.facts.device if backend.engine.startswith("torch") else None
-        self.network = network or open_network(weights, backend, cache_folder() / weights.digest[:16])
+        self.network = network or open_network(weights, backend)
         self.latent_map = LatentMap(*(weights.tensors[f"latent.{n}"] for n in ("mean", "forward", "backward")))
         self.labels: tuple[str, ...] = tuple(config["sounds"])
         self.text = TextEncoder.from_tensors(weights.under("text."), config["text"])
