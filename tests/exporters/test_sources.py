@@ -6,6 +6,7 @@ import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from safa_exporters.sources.audioldm import unit_rows
 from safa_exporters.sources.checkpoint import open_checkpoint
 from safa_exporters.sources.directory import Component
 from safa_exporters.sources.sampling import deterministic_scheduler, normal
+from safa_exporters.sources.stable_audio import RotaryDenoiser
+from safa_exporters.sources.stable_audio3 import TimeFeatures
 from safa_stream.errors import UsageError
 from tests.exporters.tiny_checkpoints import Traced, inputs_like, relative_error, tiny, torch_part, traced
 
@@ -198,6 +201,19 @@ def test_stable_audio_3_samples_as_its_pipeline_in_diffusers(tmp_path: Path) -> 
         **texts,
     ).audios
     assert relative_error(source.sample(parts, SHORT), sound) <= 1e-6
+
+
+def test_what_graphs_compute_by_themselves_is_what_diffusers_does() -> None:
+    from diffusers.models.embeddings import get_1d_rotary_pos_embed
+    from diffusers.models.transformers.transformer_stable_audio3 import StableAudio3ExpoFourierFeatures
+
+    transformer = torch.nn.Module()
+    transformer.config = SimpleNamespace(attention_head_dim=64)  # type: ignore[assignment]
+    positions: Any = torch.arange(1025)
+    expected = get_1d_rotary_pos_embed(32, positions, use_real=True, repeat_interleave_real=False)
+    assert all(map(torch.equal, RotaryDenoiser(transformer).rotary(1025), expected))
+    features, times = StableAudio3ExpoFourierFeatures(256), torch.linspace(0, 1, 99)[:, None]
+    assert torch.equal(TimeFeatures(features)(times), features(times))
 
 
 def test_stochastic_solvers_are_replaced() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from safa_exporters.graph import Sampling
 from safa_exporters.sources.architectures import TINY, write_checkpoint
 from safa_exporters.sources.checkpoint import open_checkpoint
 from safa_exporters.sources.sampling import deterministic_scheduler
@@ -188,4 +187,8 @@ def test_schedulers_that_cannot_be_had() -> None:
     with pytest.raises(ModelError, match="does not make a DDIMScheduler"):
         deterministic_scheduler({"_class_name": "DDIMScheduler", "beta_schedule": "none"}, 4)
     with pytest.raises(UsageError, match="cannot do 2000 steps"):
-        deterministic_scheduler({"_class_name": "DDIMScheduler"}, Sampling(steps=2000).steps)
+        deterministic_scheduler({"_class_name": "DDIMScheduler"}, 2000)
+    with pytest.raises(UsageError, match="1 step or more"):
+        deterministic_scheduler({"_class_name": "DDIMScheduler"}, 0)
+    with pytest.raises(ModelError, match="cannot be told its noise levels"):
+        deterministic_scheduler({"_class_name": "DDIMScheduler"}, 2, [1.0, 0.5])

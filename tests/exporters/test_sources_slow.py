@@ -30,7 +30,14 @@ FULL_SIZE = [
     ("audioldm", "vocoder", 2, 256),
     ("stable-audio", "decoder", 2, 54),
     ("stable-audio", "denoiser", 2, 108),
+    ("stable-audio-3", "decoder", 2, 27),
+    ("stable-audio-3", "denoiser", 2, 54),
 ]
+#: torch in single precision is as far from torch in double precision here (1.8e-5), and ONNX Runtime no farther.
+TOLERANCES = {("stable-audio-3", "decoder"): 5e-5}
+#: Stable Audio 3 whole would need more than 16 GB of memory: its widths, and a quarter of its transformer's layers.
+SHALLOW = FULL["stable-audio-3"].configs["transformer"] | {"depth": 6}
+CHECKPOINTS = {**FULL, "stable-audio-3": FULL["stable-audio-3"].with_configs(transformer=SHALLOW)}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
     def path(name: str) -> Path:
         if name not in written:
-            written[name] = write_checkpoint(tmp_path_factory.mktemp(name), FULL[name])
+            written[name] = write_checkpoint(tmp_path_factory.mktemp(name), CHECKPOINTS[name])
         return written[name]
 
     return path
@@ -66,7 +73,7 @@ def test_full_size(
         f"\n{name} {part}: {size:.0f} MB, exported in {exporting:.0f} s, relative error {error:.1e}, "
         f"torch / ONNX Runtime {ratio:.2f}"
     )
-    assert error <= 1e-5
+    assert error <= TOLERANCES.get((name, part), 1e-5)
 
 
 def speed(original: Part, exported: Part, inputs: Arrays, rounds: int = 3) -> float:

@@ -34,28 +34,30 @@ class RotaryDenoiser(nn.Module):
 
     def __init__(self, transformer: Any) -> None:
         super().__init__()
-        from diffusers.models.embeddings import get_1d_rotary_pos_embed
-
         self.transformer = transformer
-        self.rotary: Any = get_1d_rotary_pos_embed
-        self.rotary_size = int(transformer.config.attention_head_dim) // 2
+        size = int(transformer.config.attention_head_dim) // 2
+        # No buffer, as half precision would move phases by radians. Made here, as the exporter folds powers otherwise.
+        self.frequencies = 1 / 10000 ** (torch.arange(0, size, 2, dtype=torch.float32) / size)
 
     def forward(
         self, latents: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, global_hidden_states: Tensor
     ) -> Tensor:
         """The prediction, of the latents' shape."""
-        # The global vector goes before the first frame.
-        positions = torch.arange(latents.shape[2] + 1)
-        rotary = self.rotary(self.rotary_size, positions, use_real=True, repeat_interleave_real=False)
         out: Tensor = self.transformer(
             latents,
             timestep,
             encoder_hidden_states=encoder_hidden_states,
             global_hidden_states=global_hidden_states,
-            rotary_embedding=rotary,
+            # The global vector goes before the first frame.
+            rotary_embedding=self.rotary(latents.shape[2] + 1),
             return_dict=False,
         )[0]
         return out
+
+    def rotary(self, length: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [length, D], as diffusers' get_1d_rotary_pos_embed makes them for this transformer."""
+        angles = torch.outer(torch.arange(length, dtype=torch.float32), self.frequencies).repeat(1, 2)
+        return angles.cos(), angles.sin()
 
 
 class StableAudio:

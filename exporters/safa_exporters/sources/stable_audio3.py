@@ -6,12 +6,14 @@ a mask of 0 names are replaced by a learnt vector.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from safa_exporters.graph import About, Axis, Graph, Part, Sampling
@@ -32,11 +34,30 @@ LONGEST_DECODED = 256
 NOISIEST, CLEANEST = -6.2, 2.0
 
 
+class TimeFeatures(nn.Module):
+    """StableAudio3ExpoFourierFeatures with its frequencies made beforehand: times [B, 1] in 0..1 to [B, D].
+
+    A time goes round up to 10,000 times, so frequencies that the exporter folds less exactly, or any of this in half
+    precision, would give other features.
+    """
+
+    def __init__(self, features: Any) -> None:
+        super().__init__()
+        low, high = math.log(features.min_freq), math.log(features.max_freq)
+        self.frequencies = torch.exp(torch.linspace(0, 1, features.dim // 2) * (high - low) + low)
+
+    def forward(self, time: Tensor) -> Tensor:
+        """Cosines, then sines."""
+        angles = time.float() * self.frequencies * 2 * math.pi
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
 class FlowDenoiser(nn.Module):
     """StableAudio3DiTModel: latents, timestep [B] in 0..1, text and duration with mask, duration [B, G] to velocity."""
 
     def __init__(self, transformer: Any) -> None:
         super().__init__()
+        transformer.timestep_features = TimeFeatures(transformer.timestep_features)
         self.transformer = transformer
 
     def forward(
