@@ -241,7 +241,7 @@ class TestShippedModel:
     FOLDER = ROOT / "safa_stream/models/builtin/shipped"
 
     def test_its_files_are_there(self) -> None:
-        for name in ("weights.safetensors", "denoiser.onnx", "config.json", "MODEL_CARD.md"):
+        for name in ("weights.safetensors", "denoiser.onnx", "decoder.onnx", "config.json", "MODEL_CARD.md"):
             assert (self.FOLDER / name).stat().st_size > 0
         assert sum(path.stat().st_size for path in self.FOLDER.iterdir()) <= 40e6
 

@@ -24,7 +24,7 @@ from safa_exporters.verify import Parity, verify
 from safa_exporters.writing import Target, Writer, update
 from safa_stream.errors import ModelError, UsageError
 from safa_stream.models.backends.spec import Backend
-from safa_stream.models.builtin.weights import CONFIG_NAME, SHIPPED, WEIGHTS_NAME, load_weights
+from safa_stream.models.builtin.weights import CONFIG_NAME, DECODER_NAME, SHIPPED, WEIGHTS_NAME, load_weights
 
 Report = Callable[[str], None]
 MANIFEST = manifests.NAME
@@ -164,4 +164,4 @@ def _companions(source: Source, precision: str) -> list[Path]:
         return []
     folder = source.weights.folder
     plain = [] if precision == "fp32" else [folder / file_name(graph.name, "fp32") for graph in source.graphs()]
-    return [folder / CONFIG_NAME, folder / WEIGHTS_NAME, *plain]
+    return [folder / CONFIG_NAME, folder / WEIGHTS_NAME, folder / DECODER_NAME, *plain]

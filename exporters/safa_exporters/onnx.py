@@ -14,12 +14,24 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from safa_exporters.decoder_graph import decoder_graph
 from safa_exporters.sources.builtin import denoiser_graph
 from safa_exporters.trace import trace
-from safa_stream.models.builtin.weights import GRAPH_NAME, LAYOUT_KEY, WEIGHTS_NAME, Weights, layout_digest
+from safa_stream.models.builtin.weights import (
+    DECODER_NAME,
+    GRAPH_NAME,
+    LAYOUT_KEY,
+    WEIGHTS_NAME,
+    Weights,
+    layout_digest,
+)
 
 #: Initialisers up to this many values stay in the graph (constants, slices of small tensors).
 SMALL = 512
+#: Types of tensors that are referred to, as safetensors names them.
+TYPES = {"F16": (np.float16, TensorProto.FLOAT16), "F32": (np.float32, TensorProto.FLOAT)}
+#: A stored tensor: its type, its shape, where it lies, and how many bytes of it.
+Stored = tuple[int, tuple[int, ...], int, int]
 
 
 def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
@@ -30,9 +42,14 @@ def export_denoiser(weights: Weights, target: Path | None = None) -> Path:
     return write(referring(trace(denoiser_graph(weights)), weights), target or weights.folder / GRAPH_NAME)
 
 
+def export_decoder(weights: Weights, target: Path | None = None) -> Path:
+    """Write the decoder's graph beside its weights (or to `target`); the number of tokens stays free."""
+    return write(referring(trace(decoder_graph(weights)), weights), target or weights.folder / DECODER_NAME)
+
+
 def export_graphs(weights: Weights) -> list[Path]:
     """Write all graphs that a model directory has, beside its weights; returns their files."""
-    return [export_denoiser(weights)]
+    return [export_denoiser(weights), export_decoder(weights)]
 
 
 def referring(model: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
@@ -64,9 +81,9 @@ def reference_weights(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         if found is None and turned is None:
             kept.append(initialiser)
             continue
-        shape, offset, length = found or turned or ((), 0, 0)
-        name = f"{initialiser.name}/half"
-        kept.append(_reference(name, shape, path.name, offset, length))
+        place = found or turned or (0, (), 0, 0)
+        name = f"{initialiser.name}/{'half' if place[0] == TensorProto.FLOAT16 else 'single'}"
+        kept.append(_reference(name, path.name, place))
         cast = f"{initialiser.name}/stored" if turned else initialiser.name
         added.append(helper.make_node("Cast", [name], [cast], to=TensorProto.FLOAT))
         if turned:
@@ -78,17 +95,18 @@ def reference_weights(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return model
 
 
-def _stored_tensors(path: Path) -> dict[bytes, tuple[tuple[int, ...], int, int]]:
+def _stored_tensors(path: Path) -> dict[bytes, Stored]:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(size))
         content = file.read()
-    out = {}
+    out: dict[bytes, Stored] = {}
     for entry in header.values():
-        if entry.get("dtype") == "F16":
+        if entry.get("dtype") in TYPES:
+            dtype, kind = TYPES[entry["dtype"]]
             begin, end = entry["data_offsets"]
-            value = np.frombuffer(content[begin:end], np.float16).reshape(entry["shape"]).astype(np.float32)
-            out[_key(value)] = (tuple(entry["shape"]), 8 + size + begin, end - begin)
+            value = np.frombuffer(content[begin:end], dtype).reshape(entry["shape"]).astype(np.float32)
+            out[_key(value)] = (kind, tuple(entry["shape"]), 8 + size + begin, end - begin)
     return out
 
 
@@ -96,8 +114,9 @@ def _key(value: np.ndarray[Any, Any]) -> bytes:
     return repr(value.shape).encode() + np.ascontiguousarray(value).tobytes()
 
 
-def _reference(name: str, shape: tuple[int, ...], file: str, offset: int, length: int) -> TensorProto:
-    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT16, dims=shape)
+def _reference(name: str, file: str, stored: Stored) -> TensorProto:
+    kind, shape, offset, length = stored
+    tensor = TensorProto(name=name, data_type=kind, dims=shape)
     tensor.data_location = TensorProto.EXTERNAL
     for key, value in (("location", file), ("offset", offset), ("length", length)):
         tensor.external_data.add(key=key, value=str(value))

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, bundle, export the graph, and draw what it sounds like."""
+    """Train, bundle, export the graphs, and draw what it sounds like."""
     from safa_exporters.onnx import export_graphs
     from safa_stream.models.builtin.weights import load_weights
     from safa_stream.training.bundle import Identity
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
     report = progress(options.quiet)
     train(wanted, report)
-    report("exporting the graph")
+    report("exporting the graphs")
     export_graphs(load_weights(options.out))
     picture = _picture(options.out)
     print(f"{options.out} is ready: safa-stream render PROMPT --model {options.out} (samples drawn in {picture})")

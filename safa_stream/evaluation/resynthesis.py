@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 
 from safa_stream.corpus.recordings import list_recordings, read_recording
 from safa_stream.corpus.split import Passage, split
@@ -22,8 +23,9 @@ from safa_stream.evaluation.clips import at_level
 from safa_stream.evaluation.embedding import embedder
 from safa_stream.models.builtin import features
 from safa_stream.models.builtin.decoder import TextureDecoder
-from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array
-from safa_stream.models.builtin.synthesis import excitation, shape_noise
+from safa_stream.models.builtin.excitation import excitation
+from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array, LatentMap
+from safa_stream.models.builtin.shaping import DEEPEST, HIGHEST, NoiseShaper
 
 SECONDS = 8
 PASSAGES = 2
@@ -82,7 +84,7 @@ def passages(folder: Path) -> Iterator[tuple[str, Array]]:
             )
 
 
-def methods(decoder: TextureDecoder) -> dict[str, Method]:
+def methods(decoder: TextureDecoder, latent_map: LatentMap) -> dict[str, Method]:
     """What is compared: latent rows [T, K] to samples [2, N]."""
 
     def own(latents: Array) -> Array:
@@ -90,13 +92,15 @@ def methods(decoder: TextureDecoder) -> dict[str, Method]:
         return decoder.decode(window, 0, 0, 0, 1, decoder.start(1))[1]
 
     def filtered_noise(latents: Array) -> Array:
-        mel, side = features.split_tokens(decoder.latent_map.decode(latents))
-        white = excitation(1, 0, len(latents)).steady
-        mid_side = [shape_noise(white[i], white[i], power, 0 * power)[0] for i, power in enumerate((mel, side))]
+        mel, side = features.split_tokens(latent_map.decode(latents))
+        white, shaper = torch.from_numpy(excitation(1, 0, len(latents)).steady), NoiseShaper()
+        with torch.inference_mode():
+            power = torch.from_numpy(np.stack([mel, side])).clamp(DEEPEST, HIGHEST)
+            mid_side = shaper.unite(shaper.spectra(white, white), power).numpy()
         return np.stack([mid_side[0] + mid_side[1], mid_side[0] - mid_side[1]])
 
     def griffin_lim(latents: Array) -> Array:
-        mel, side = features.split_tokens(decoder.latent_map.decode(latents))
+        mel, side = features.split_tokens(latent_map.decode(latents))
         generator = np.random.default_rng(1)
         mid_side = [invert(power, generator) for power in (mel, side)]
         return np.stack([mid_side[0] + mid_side[1], mid_side[0] - mid_side[1]])
@@ -188,23 +192,22 @@ def compare(
 def measure(
     folder: Path,
     decoder: TextureDecoder,
+    latent_map: LatentMap,
     classifier: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
     compared: dict[str, Method] | None = None,
 ) -> list[Row]:
     """All methods on all passages of `folder`; `classifier` as in :func:`embedder`."""
-    source = embedder(classifier)
+    source, compared = embedder(classifier), compared or methods(decoder, latent_map)
     rows = []
     for label, samples in passages(folder):
-        latents = decoder.latent_map.encode(features.tokens(samples))
-        for name, method in (compared or methods(decoder)).items():
+        latents = latent_map.encode(features.tokens(samples))
+        for name, method in compared.items():
             began = time.process_time()
             made = method(latents)
             cost = (time.process_time() - began) * 1000 * SAMPLE_RATE / samples.shape[1]
             rows.append(compare(label, name, samples, made, source.embed, cost))
-        report(
-            f"{label}: {', '.join(f'{r.method} {r.embedding:.3f}' for r in rows[-len(compared or methods(decoder)) :])}"
-        )
+        report(f"{label}: {', '.join(f'{r.method} {r.embedding:.3f}' for r in rows[-len(compared) :])}")
     return rows
 
 

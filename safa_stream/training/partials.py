@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from safa_stream.models.builtin.excitation import PULSE_SAMPLES, excitation
 from safa_stream.models.builtin.features import (
     BANDS,
     FFT_SIZE,
@@ -22,7 +23,6 @@ from safa_stream.models.builtin.features import (
     band_edges,
     frames,
 )
-from safa_stream.models.builtin.synthesis import PULSE_SAMPLES, excitation
 from safa_stream.models.builtin.tonal import NEAR, hz_to_place, place_to_hz, view
 
 #: Mean of the larger of two cosines of random angles.

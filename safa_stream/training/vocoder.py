@@ -18,7 +18,6 @@ from torch.nn import functional
 from safa_stream.corpus.recordings import Recording, read_recording
 from safa_stream.corpus.split import split
 from safa_stream.errors import TrainingDataError
-from safa_stream.models.builtin.decoder import DETAIL
 from safa_stream.models.builtin.features import (
     BANDS,
     FOLD,
@@ -28,7 +27,7 @@ from safa_stream.models.builtin.features import (
     mid_side,
     tokens,
 )
-from safa_stream.models.builtin.hints import DILATIONS, KERNEL, OUTPUTS, WIDTH, network_input, predict
+from safa_stream.models.builtin.hints import OUTPUTS, HintNetwork, hints
 from safa_stream.training.partials import examine
 
 #: Tokens of one recording that are learned from, taken in equal pieces spread over it.
@@ -38,6 +37,8 @@ BATCH, WINDOW = 8, 32
 RATE = 3e-3
 #: Weight of each output's error: share, place, left, pulse.
 WEIGHTS = (4.0, 8.0, 0.5, 0.3)
+#: Standard deviation of what the latents leave out of a band's log-power (nats), where it cannot be measured.
+DETAIL = 0.5
 #: The noise's detail is measured on so many pieces, where the tonal share is below this.
 DETAIL_WINDOWS = 60
 QUIETLY_TONAL = 0.3
@@ -50,30 +51,6 @@ class Lesson:
     token: Array
     truth: Array
     label: str
-
-
-class HintNetwork(nn.Module):
-    """Convolutions over tokens and bands; see `hints.predict` for the same without torch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        sizes = [FOLD + 3] + [WIDTH] * len(DILATIONS)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, KERNEL, padding=(d * (KERNEL[0] // 2), KERNEL[1] // 2), dilation=(d, 1))
-            for a, b, d in zip(sizes, sizes[1:], DILATIONS, strict=False)
-        )
-        self.head = nn.Conv2d(WIDTH, len(OUTPUTS) * FOLD, 1)
-        self.bands = nn.Parameter(torch.zeros(WIDTH, 1, BANDS))
-        self.last = nn.Parameter(torch.zeros(len(OUTPUTS) * FOLD, 1, BANDS))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """[N, 7, T, B] to [N, 4, FOLD, T, B]: raw share, place, left, pulse."""
-        hidden = functional.relu(self.layers[0](image) + self.bands)
-        for layer in list(self.layers)[1:]:
-            hidden = hidden + functional.relu(layer(hidden))
-        out = self.head(hidden) + self.last
-        shaped: Tensor = out.unflatten(1, (len(OUTPUTS), FOLD))
-        return shaped
 
 
 def lessons(
@@ -148,8 +125,8 @@ def train_decoder(
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 50, 2 * (1 - share) + 0.01)
-        images, truths = zip(*(draw(by_label, generator) for _ in range(BATCH)), strict=True)
-        errors = loss(network(torch.from_numpy(np.stack(images))), torch.from_numpy(np.stack(truths)))
+        drawn, truths = zip(*(draw(by_label, generator) for _ in range(BATCH)), strict=True)
+        errors = loss(network(torch.from_numpy(np.stack(drawn))), torch.from_numpy(np.stack(truths)))
         optimiser.zero_grad()
         torch.autograd.backward((errors * torch.tensor(WEIGHTS)).sum())
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -160,18 +137,19 @@ def train_decoder(
             report(f"step {step}: " + ", ".join(f"{n} {v:.4f}" for n, v in zip(OUTPUTS, losses / 100, strict=True)))
             losses[:] = 0
     found = {k: v.detach().numpy() for k, v in network.state_dict().items()}
-    found["detail"] = detail(found, by_label, generator)
+    found["detail"] = detail(network, by_label, generator)
     return {k: v.astype(np.float16) for k, v in found.items()}
 
 
-def detail(tensors: dict[str, Array], by_label: list[list[Lesson]], generator: np.random.Generator) -> Array:
+def detail(network: HintNetwork, by_label: list[list[Lesson]], generator: np.random.Generator) -> Array:
     """Standard deviation [B] of what neither the latents nor the network tell of the noise's log-power, nats."""
     power, count = np.zeros(BANDS), np.zeros(BANDS)
     for _ in range(DETAIL_WINDOWS):
         group = by_label[generator.integers(len(by_label))]
         lesson = group[generator.integers(len(group))]
         truth = lesson.truth.astype(np.float32)
-        told = predict(tensors, lesson.token.astype(np.float32)).noise
+        with torch.inference_mode():
+            told = hints(network(torch.from_numpy(lesson.token.astype(np.float32))[None])).noise[0].numpy()
         steady = truth[:, 0].reshape(-1, BANDS) < QUIETLY_TONAL
         power += (((truth[:, 2].reshape(-1, BANDS) - told) ** 2) * steady).sum(0)
         count += steady.sum(0)
@@ -180,7 +158,7 @@ def detail(tensors: dict[str, Array], by_label: list[list[Lesson]], generator: n
 
 
 def draw(by_label: list[list[Lesson]], generator: np.random.Generator) -> tuple[Array, Array]:
-    """A window of one lesson, every sound as often: input [7, T, B] and truth [4, FOLD, T, B]."""
+    """A window of one lesson, every sound as often: tokens [T, D] and truth [4, FOLD, T, B]."""
     group = by_label[generator.integers(len(by_label))]
     lesson = group[generator.integers(len(group))]
     start = int(generator.integers(max(1, len(lesson.token) - WINDOW + 1)))
@@ -191,7 +169,7 @@ def draw(by_label: list[list[Lesson]], generator: np.random.Generator) -> tuple[
         token = np.pad(token, ((0, missing), (0, 0)), mode="edge")
         truth = np.pad(truth, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge")
     token[:, : FOLD * BANDS] += np.float32(generator.normal(0, 1.0))
-    return network_input(token), np.ascontiguousarray(np.moveaxis(truth, 0, 2))
+    return token, np.ascontiguousarray(np.moveaxis(truth, 0, 2))
 
 
 def loss(out: Tensor, truth: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 from safa_stream.errors import ModelError
 from safa_stream.models import load
 from safa_stream.models.builtin.runtime import BuiltinModel, load_builtin
-from safa_stream.models.builtin.weights import CONFIG_NAME, GRAPH_NAME, SHIPPED, WEIGHTS_NAME
+from safa_stream.models.builtin.weights import CONFIG_NAME, DECODER_NAME, GRAPH_NAME, SHIPPED, WEIGHTS_NAME
 from safa_stream.models.interface import Conditioning
 from safa_stream.scene import parse_prompts
 
@@ -114,6 +114,11 @@ def test_a_damaged_or_incomplete_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is damaged"):
         load(str(copy))
     (copy / WEIGHTS_NAME).write_bytes(content)
+    graph = (copy / DECODER_NAME).read_bytes()
+    (copy / DECODER_NAME).unlink()
+    with pytest.raises(ModelError, match="decoder.onnx.* is missing.*safa-stream export"):
+        load(str(copy), "onnx")
+    (copy / DECODER_NAME).write_bytes(graph)
     (copy / GRAPH_NAME).write_bytes(b"not a graph")
     with pytest.raises(ModelError, match="cannot load"):
         load(str(copy))

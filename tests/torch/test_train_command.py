@@ -80,6 +80,7 @@ def test_an_interrupted_fine_tuning_goes_on_and_ends_in_a_model(
     assert json.loads((folder / "config.json").read_text())["training"]["steps"] == curve[1]
     assert (folder / "samples.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert (folder / "denoiser.onnx").stat().st_size < 1_000_000, "the graph must refer to the weights, not hold them"
+    assert (folder / "decoder.onnx").stat().st_size < 2_000_000
     expected = estimate(load(str(folder), "torch"), 5, 64, 2.0, 0.6)
     assert np.abs(estimate(load(str(folder)), 5, 64, 2.0, 0.6) - expected).max() < 2e-4 * np.abs(expected).max()
     plays(folder, tmp_path / "rain.wav")

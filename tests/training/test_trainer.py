@@ -10,13 +10,12 @@ import soundfile
 import torch
 
 from safa_stream.errors import TrainingDataError
-from safa_stream.models.builtin.decoder import DETAIL
 from safa_stream.models.builtin.features import BANDS, FOLD, TOKEN_FEATURES
+from safa_stream.models.builtin.hints import HintNetwork
 from safa_stream.models.builtin.networks import NetworkConfig
-from safa_stream.models.builtin.weights import load_weights
 from safa_stream.training.prepare import Prepared, load_prepared, prepare, save_prepared
 from safa_stream.training.trainer import Trainer, TrainingConfig
-from safa_stream.training.vocoder import Lesson, detail
+from safa_stream.training.vocoder import DETAIL, Lesson, detail
 
 RATE = 48_000
 TINY = NetworkConfig("dit", 16, width=32, depth=1, heads=2, condition_size=16)
@@ -123,8 +122,9 @@ def test_a_band_that_is_always_tonal_takes_the_usual_detail() -> None:
     truth = np.zeros((frames, 4, FOLD, BANDS), np.float32)
     truth[:, 0, :, 7] = 1.0
     token = np.full((frames, TOKEN_FEATURES), -8.0, np.float32)
-    shapes = {name: value.shape for name, value in load_weights().under("decoder.").items()}
-    silent = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    silent = HintNetwork()
+    for parameter in silent.parameters():
+        torch.nn.init.zeros_(parameter)
     found = detail(silent, [[Lesson(token, truth, "hum")]], np.random.default_rng(0))
     assert np.isfinite(found).all()
     assert found[7] == np.float32(DETAIL)

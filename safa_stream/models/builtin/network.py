@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 from safa_stream.errors import ModelError
-from safa_stream.models.backends.graphs import open_graph
+from safa_stream.models.backends.graphs import OpenGraph, open_graph
 from safa_stream.models.backends.machine import compiled_folder
 from safa_stream.models.backends.spec import Backend
 from safa_stream.models.builtin.weights import WEIGHTS_NAME, Weights, graph_name, layout_digest
@@ -29,16 +28,8 @@ class Network(Protocol):
 class GraphNetwork:
     """The exported graph, numpy in and out."""
 
-    def __init__(self, weights: Weights, backend: Backend, cache: Path | None = None) -> None:
-        path = weights.folder / graph_name("denoiser", backend)
-        if not path.is_file():
-            raise ModelError(
-                f"{weights.folder} is incomplete: {path.name}, which backend {backend} needs, is missing; "
-                f"{_making(backend)}"
-            )
-        self._graph = open_graph(path, backend, cache)
-        if layout_digest(weights.folder / WEIGHTS_NAME).encode() not in path.read_bytes():
-            raise ModelError(f"{path} was made for other weights than those beside it; export it again")
+    def __init__(self, weights: Weights, backend: Backend) -> None:
+        self._graph = open_part(weights, "denoiser", backend)
 
     def __call__(
         self, noisy: AnyArray, level: AnyArray, condition: AnyArray, context: AnyArray, known: AnyArray
@@ -87,7 +78,21 @@ def open_network(weights: Weights, backend: Backend) -> Network:
     """The denoiser on a backend. Raises ModelError where that cannot be."""
     if backend.engine.startswith("torch"):
         return TorchNetwork(weights, backend)
-    return GraphNetwork(weights, backend, compiled_folder(weights.digest) if backend.compiles else None)
+    return GraphNetwork(weights, backend)
+
+
+def open_part(weights: Weights, part: str, backend: Backend) -> OpenGraph:
+    """The exported graph of a model directory's part. Raises ModelError where it is missing or was made for others."""
+    path = weights.folder / graph_name(part, backend)
+    if not path.is_file():
+        raise ModelError(
+            f"{weights.folder} is incomplete: {path.name}, which backend {backend} needs, is missing; "
+            f"{_making(backend)}"
+        )
+    graph = open_graph(path, backend, compiled_folder(weights.digest) if backend.compiles else None)
+    if layout_digest(weights.folder / WEIGHTS_NAME).encode() not in path.read_bytes():
+        raise ModelError(f"{path} was made for other weights than those beside it; export it again")
+    return graph
 
 
 def _making(backend: Backend) -> str:

@@ -13,7 +13,7 @@ from safa_stream.errors import ModelError, PromptError
 from safa_stream.models.backends.choice import chosen
 from safa_stream.models.backends.spec import AUTO, Backend
 from safa_stream.models.builtin.conditioning import Component, ConditionEncoder, StyleBank
-from safa_stream.models.builtin.decoder import TextureDecoder
+from safa_stream.models.builtin.decoder import TextureDecoder, open_decoder
 from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array, LatentMap, split_tokens
 from safa_stream.models.builtin.network import Network, open_network
 from safa_stream.models.builtin.text import TextEncoder
@@ -55,7 +55,7 @@ class BuiltinModel:
         defaults = config["defaults"]
         self.shift: float = defaults["shift"]
         self.guidance_levels: tuple[float, float] = tuple(defaults["guidance_levels"])
-        self.sampled_decoder = TextureDecoder.from_tensors(weights.under("decoder."), self.latent_map)
+        self.sampled_decoder = open_decoder(weights, backend)
         self.facts = ModelFacts(
             name=config["name"],
             version=config["version"],

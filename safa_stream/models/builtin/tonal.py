@@ -1,4 +1,4 @@
-"""The tonal part: pick partials from bands, follow them from frame to frame, and play them as gliding oscillators.
+"""The tonal part: partials are followed from frame to frame and played as gliding oscillators (picking.py picks them).
 
 A band holds at most one partial, and bands that see the same one share it. A partial that goes on keeps its phase
 (McAulay and Quatieri 1986, without their phase matching), one that starts or ends ramps from or to silence.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +37,13 @@ REACH = 1.6
 #: Bands on each side of a partial that see it, and steps of its place for which their view is tabulated.
 NEAR = 2
 STEPS = 16
-#: Where a silent oscillator is said to be.
+#: Where a silent oscillator is said to be, and where it is looked for.
 SILENT_PLACE = -1.0
+FAR = 1e6
+#: Oscillators run in single precision over so many samples (their phases before that in double), so many at once.
+STRETCH, AT_ONCE = 32, 128
 MEL_LOW = float(hz_to_mel(LOW_HZ))
 MEL_STEP = (float(hz_to_mel(HIGH_HZ)) - MEL_LOW) / (BANDS + 1)
-#: Shares of tonal energy below which there is no partial, and from which it is played in full.
-SILENT_SHARE, FULL_SHARE = 0.2, 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,47 +121,6 @@ def view(place: Array) -> Array:
     return np.asarray(response()[band, step])
 
 
-def pick(power: Array, share: Array, offset: Array) -> Partials:
-    """Partials out of band powers.
-
-    power: band powers [J, B]; share: tonal share of each band's energy 0..1; offset: of a partial from its band's
-    centre, -0.6..0.6 bands.
-    """
-    offset = np.clip(offset, -0.6, 0.6)
-    # Where a partial lies between two bands, either may hold it: their shares add up, their places meet in the middle.
-    weight = share * power
-    total, pooled, place = weight.copy(), share.copy(), weight * offset
-    for near in (-1, 1):
-        here, there = _shifted(near)
-        total[:, here] += weight[:, there]
-        pooled[:, here] += share[:, there]
-        place[:, here] += weight[:, there] * (offset[:, there] + near)
-    place = np.where(total > 0, place / np.maximum(total, 1e-20), offset)
-    pooled = np.minimum(pooled, 1.0)
-    played = pooled * np.clip((pooled - SILENT_SHARE) / (FULL_SHARE - SILENT_SHARE), 0, 1)
-    place = (np.arange(BANDS) + np.clip(place, -0.6, 0.6)).astype(np.float32)
-    for distance in (1, 2):
-        close = (np.abs(place[:, distance:] - place[:, :-distance]) < SAME) | (distance == 1)
-        lower = close & (weight[:, :-distance] < weight[:, distance:])
-        upper = close & ~lower
-        played[:, :-distance][lower] = 0
-        played[:, distance:][upper] = 0
-    seen = view(place)
-    around = np.zeros_like(seen)
-    for near in (-1, 0, 1):
-        here, there = _shifted(near)
-        around[:, here, near + NEAR] = power[:, there]
-    inner = slice(NEAR - 1, NEAR + 2)
-    energy = around[..., inner].sum(-1) / np.maximum(seen[..., inner].sum(-1), 1e-3)
-    partial = np.where(played > 0, played * energy, 0).astype(np.float32)
-    return Partials(partial, place)
-
-
-def _shifted(near: int) -> tuple[slice, slice]:
-    """Bands that have a neighbour `near` away, and those neighbours."""
-    return slice(max(0, -near), BANDS - max(0, near)), slice(max(0, near), BANDS + min(0, near))
-
-
 @dataclass(frozen=True, slots=True)
 class Segments:
     """Pieces of oscillators, one row each, from one frame's centre to the next: frame and phase (cycles) [M], cycles a
@@ -173,75 +134,97 @@ class Segments:
     fall: Array
 
 
+def silence() -> Segments:
+    """No segments."""
+    none, pairs = np.zeros(0), np.zeros((0, 2), np.float32)
+    return Segments(none.astype(np.intp), none, none, none, pairs, pairs)
+
+
 def follow(partials: Partials, side: Array, state: OscillatorState) -> tuple[Segments, OscillatorState]:
     """Follow partials over J frames from `state`. side: amplitude of the side over the mid's, [J, B]."""
-    rows: list[tuple[Slots, Wide, Wide, Wide, Array, Array]] = []
-    mids = np.sqrt(partials.power)
-    levels = np.stack([mids, mids * side], axis=2)
-    places = partials.place.astype(np.float64)
-    speeds = place_to_hz(places) / SAMPLE_RATE
-    level, place, phase = state.amplitude.T, state.place, state.phase.copy()
-    speed = place_to_hz(place) / SAMPLE_RATE
-    before = np.flatnonzero(level[:, 0])
-    for frame in range(len(mids)):
-        alive = np.flatnonzero(mids[frame])
-        if len(alive) == 0 and len(before) == 0:
-            continue
-        parent = _match(places[frame, alive], place[before])
-        kept, born, source = alive[parent >= 0], alive[parent < 0], before[parent[parent >= 0]]
-        unused = np.ones(BANDS, bool)
-        unused[source] = False
-        ended = before[unused[before]]
-        # A birth sounds at its own frequency, in whatever phase its slot was left: it begins in silence.
-        lasting, silent = len(kept), len(kept) + len(born)
-        chosen, origin = np.concatenate([kept, born, ended]), np.concatenate([source, born, ended])
-        first, last = speed[origin], speeds[frame, chosen]
-        first[lasting:silent] = last[lasting:silent]
-        last[silent:] = first[silent:]
-        low, high = level[origin], levels[frame, chosen]
-        low[lasting:silent] = 0
-        high[silent:] = 0
-        begun = phase[origin]
-        rows.append((np.full(len(chosen), frame), begun, first, last, low, high))
-        phase[chosen[:silent]] = (begun + (0.5 * HOP) * (first + last))[:silent] % 1.0
-        level, place, speed, before = levels[frame], places[frame], speeds[frame], alive
-    ending = np.full(BANDS, SILENT_PLACE)
-    ending[before] = place[before]
-    final = OscillatorState(np.ascontiguousarray(level.T, np.float32), ending, phase)
-    if not rows:
-        empty, pair = np.zeros(0), np.zeros((0, 2), np.float32)
-        return Segments(empty.astype(int), empty, empty, empty, pair, pair), final
-    joined = [np.concatenate([row[i] for row in rows]) for i in range(6)]
-    return Segments(*joined), final
+    mid = np.sqrt(partials.power)
+    # One row more than there are frames: the state is the frame before the first.
+    level = np.concatenate([state.amplitude.T[None], np.stack([mid, mid * side], axis=2)])
+    place = np.concatenate([state.place[None], partials.place])
+    alive = level[..., 0] > 0
+    if not alive.any():
+        return silence(), OscillatorState(np.zeros_like(state.amplitude), np.full(BANDS, SILENT_PLACE), state.phase)
+    speed, slot, source = place_to_hz(place) / SAMPLE_RATE, np.arange(BANDS), _sources(place, alive)
+    lasting = alive[1:] & (source >= 0)
+    origin = np.where(lasting, source, slot)
+    first, last = np.where(lasting, np.take_along_axis(speed[:-1], origin, 1), speed[1:]), speed[1:]
+    advance = np.where(alive[1:], (0.5 * HOP) * (first + last), 0.0)
+    phase = np.empty((len(place), BANDS))
+    phase[0] = state.phase
+    for row, (slots, cycles) in enumerate(zip(origin, advance, strict=True)):
+        phase[row + 1] = (phase[row][slots] + cycles) % 1.0
+    ending = np.where(alive[-1], place[-1], SILENT_PLACE)
+    final = OscillatorState(np.ascontiguousarray(level[-1].T, np.float32), ending, phase[-1])
+    # A birth sounds at its own frequency, in whatever phase its slot was left: it begins in silence, as a death ends.
+    frame, band = np.nonzero(alive[1:])
+    before = origin[frame, band]
+    rise = level[frame, before] * lasting[frame, band, None]
+    continued = alive[:-1].copy()
+    continued[np.nonzero(lasting)[0], source[lasting]] = False
+    past, dying = np.nonzero(continued)
+    order = np.argsort(np.concatenate([frame, past]), kind="stable")
+
+    def rows(living: Any, dead: Any) -> Any:
+        return np.concatenate([living, dead])[order]
+
+    segments = Segments(
+        frame=rows(frame, past),
+        phase=rows(phase[frame, before], phase[past, dying]),
+        begin=rows(first[frame, band], speed[past, dying]),
+        end=rows(last[frame, band], speed[past, dying]),
+        rise=rows(rise, level[past, dying]),
+        fall=rows(level[frame + 1, band], 0 * level[past, dying]),
+    )
+    return segments, final
 
 
-def _match(target: Wide, place: Wide) -> Slots:
-    """For each new place the index of the old one that it continues, or -1: mutual nearest neighbours within reach."""
-    if len(target) == 0 or len(place) == 0:
-        return np.full(len(target), -1)
-    distance = np.abs(target[:, None] - place)
-    nearest = distance.argmin(1)
-    rows = np.arange(len(target))
-    good = (distance.argmin(0)[nearest] == rows) & (distance[rows, nearest] < REACH)
-    return np.where(good, nearest, -1)
+def _sources(place: Wide, alive: npt.NDArray[np.bool_]) -> Slots:
+    """For each slot of frames 1.. [J, B] that of the frame before which it continues, or -1.
+
+    Two continue each other where each is the other's nearest, and within reach; that is at most NEAR slots away.
+    """
+    before = np.where(alive[:-1], place[:-1], -FAR)
+    now = np.where(alive[1:], place[1:], FAR)
+    back, distance = _nearest(now, before)
+    slot = np.clip(np.arange(BANDS) + back, 0, BANDS - 1)
+    mutual = np.take_along_axis(_nearest(before, now)[0], slot, 1) == -back
+    return np.where(mutual & (distance < REACH), slot, -1)
+
+
+def _nearest(here: Wide, there: Wide) -> tuple[Slots, Wide]:
+    """For places [J, B] how many slots away the nearest of other places [J, B] is, at most NEAR, and its distance."""
+    padded = np.pad(there, ((0, 0), (NEAR, NEAR)), constant_values=np.inf)
+    offset, least = np.zeros(here.shape, np.intp), np.full(here.shape, np.inf)
+    for shift in range(2 * NEAR + 1):
+        distance = np.abs(here - padded[:, shift : shift + BANDS])
+        np.putmask(offset, distance < least, shift - NEAR)
+        np.minimum(least, distance, out=least)
+    return offset, least
 
 
 def play(segments: Segments, count: int) -> Array:
     """Sum of all segments, [2, 480 count]: the side a quarter cycle ahead of the mid, so that neither channel leads."""
     out = np.zeros((2, count, HOP), np.float32)
     ramp = (np.arange(HOP, dtype=np.float32) + 0.5) / HOP
-    time = (np.arange(HOP) + 0.5)[None]
-    for start in range(0, len(segments.frame), 512):
-        part = slice(start, start + 512)
+    starts, inside = np.arange(0, HOP, STRETCH) + 0.5, np.arange(STRETCH, dtype=np.float32)
+    for start in range(0, len(segments.frame), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
         begin = segments.begin[part, None]
         bend = (segments.end[part, None] - begin) / (2 * HOP)
         # Hundreds of cycles in single precision would leave a phase error that depends on how the sound is cut.
-        cycles = (begin + bend * time) * time + segments.phase[part, None]
-        angle = (cycles - np.rint(cycles)).astype(np.float32) * np.float32(2 * np.pi)
+        cycles = (begin + bend * starts) * starts + segments.phase[part, None]
+        speed = begin + 2 * bend * starts
+        base, slope, curve = (a.astype(np.float32)[..., None] for a in (cycles - np.rint(cycles), speed, bend))
+        angle = ((slope + curve * inside) * inside + base).reshape(len(begin), HOP) * np.float32(2 * np.pi)
         frame = segments.frame[part]
         edges = np.flatnonzero(np.diff(frame, prepend=-1))
-        rise, fall = segments.rise[part].astype(np.float32), segments.fall[part].astype(np.float32)
         for channel, wave in enumerate((np.sin(angle), np.cos(angle))):
-            level = rise[:, channel, None] + (fall[:, channel] - rise[:, channel])[:, None] * ramp
-            out[channel, frame[edges]] += np.add.reduceat(wave * level, edges, axis=0)
+            rise, fall = segments.rise[part, channel, None], segments.fall[part, channel, None]
+            wave *= rise + (fall - rise) * ramp
+            out[channel, frame[edges]] += np.add.reduceat(wave, edges, axis=0)
     return out.reshape(2, -1)

@@ -1,8 +1,9 @@
-"""A model directory of the built-in kind: one weights file, one configuration, one graph.
+"""A model directory of the built-in kind: one weights file, one configuration, two graphs.
 
 config.json           what the model is: sizes, sounds, defaults, licence, SHA-256 of the weights
 weights.safetensors   every tensor, half precision: network.*, conditioner.*, latent.*, styles.*, text.*, decoder.*
 denoiser.onnx         the network's graph; its weights are references into weights.safetensors
+decoder.onnx          the decoder's, likewise
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from safa_stream.models.builtin.features import Array
 
 FORMAT = "safa-builtin-1"
 CONFIG_NAME, WEIGHTS_NAME, GRAPH_NAME = "config.json", "weights.safetensors", "denoiser.onnx"
+DECODER_NAME = "decoder.onnx"
 #: A graph's metadata entry that names the layout of the weights file that it was made for.
 LAYOUT_KEY = "weights_layout"
 #: Backends that need a graph in their own precision.
