@@ -13,6 +13,8 @@ from safa_stream.stream import View, step_views
 
 #: How many views are worked on together where batches are worth it, and where they are not.
 MANY, FEW = 8, 2
+#: Rows of a view by itself: its own, and one more while it is guided.
+SMALL_BATCH = 2
 #: Solver steps of the views that are made to measure.
 QUICK_STEPS = 4
 #: A batch of four has to cost so much less than four views alone for batches to be worth it.
@@ -43,9 +45,12 @@ class Times:
 class Pace:
     """What the engine did and how fast. Times in seconds; written by its thread, read by any.
 
-    row_seconds: one row's share of a step; view_seconds: from a view's start to its sound; real_time_factor: seconds of
-    one layer's sound made in a second of work; parallel: views worked on together.
+    steps: of a view as the model wants it; row_seconds: one row's share of a step; step_seconds: of a step of one view
+    by itself, which costs more than its share of a batch; view_seconds: from a view's start to its sound;
+    real_time_factor: seconds of one layer's sound, made in full, in a second of work; parallel: views made together.
     """
+
+    steps: int = 12
 
     step: Times = field(default_factory=Times)
     decode: Times = field(default_factory=Times)
@@ -56,33 +61,40 @@ class Pace:
     refused: int = 0
     failures: int = 0
     row_seconds: float = 0.05
+    step_seconds: float = 0.05
     view_seconds: float = 1.0
     real_time_factor: float = 1.0
     parallel: int = FEW
 
     def expected(self, steps: int) -> float:
         """Seconds that a view of so many steps takes from its start to its sound, as things are."""
-        return max(self.view_seconds, steps * self.row_seconds + self.decode.percentile(90))
+        return max(self.view_seconds, steps * self.step_seconds + self.decode.percentile(90))
+
+    def work(self, steps: int) -> float:
+        """Engine seconds that a view of so many steps is worth, sharing its batches with others."""
+        return steps * self.row_seconds + self.decode.percentile(50)
 
     def stepped(self, seconds: float, rows: int) -> None:
         """Account for one step of a batch."""
         self.step.add(seconds)
         self.rows.add(rows)
         self.row_seconds += 0.05 * (seconds / rows - self.row_seconds)
+        if rows <= SMALL_BATCH:
+            self.step_seconds += 0.1 * (seconds - self.step_seconds)
 
     def finished(self, seconds: float, steps: int, added: float) -> None:
-        """Account for a view that took `seconds` from its start, and added `added` seconds of sound."""
+        """Account for a view of so many steps that took `seconds` and added `added` seconds of sound."""
         self.views += 1
         self.view.add(seconds)
         self.view_seconds += 0.2 * (seconds - self.view_seconds)
-        work = steps * self.row_seconds + self.decode.percentile(50)
-        self.real_time_factor += 0.1 * (added / work - self.real_time_factor)
+        # Views that are made with fewer steps for want of time must not look like speed, or more would be let in.
+        self.real_time_factor += 0.1 * (added / self.work(max(steps, self.steps)) - self.real_time_factor)
 
 
 def measured(model: Model) -> Pace:
     """The pace that this machine begins with: of a view with few steps and its decode, and of four views together."""
     session = _session(model)
-    pace = Pace()
+    pace = Pace(steps=model.facts.default_steps)
     for number in (0, 1):
         work = session.start(0, QUICK_STEPS)
         began, rows = time.perf_counter(), 0
@@ -96,6 +108,7 @@ def measured(model: Model) -> Pace:
         # The first view pays for what is loaded when it is first used.
         if number:
             pace.row_seconds = stepped / rows
+            pace.step_seconds = stepped / work.making.steps
             pace.decode.add(spent - stepped)
             pace.view_seconds = spent - stepped + stepped * session.wanted_steps(0) / work.making.steps
             pace.real_time_factor = work.view.plan.layout.hop / model.facts.frames_per_second / pace.view_seconds

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from safa_server.fairness import Account
 from safa_server.pace import Pace, measured
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.models.interface import Model
@@ -39,9 +40,12 @@ FEWER = (1.0, 0.75, 0.5, 0.34)
 #: Share of the measured speed that sessions may use up; the rest is for what comes unforeseen.
 USABLE = 0.9
 #: A layer is short of sound when it has less ahead than so many views take to make.
-SHORT_VIEWS = 1.5
-#: Ranks of layers that want views.
-SHORT, WAITING, CAN_WAIT = 0, 1, 2
+SHORT_VIEWS = 3.0
+#: Ranks of layers that want views: about to run dry; waiting for a change or for the first sound; either, but of a
+#: session that took more than its due; and all others.
+SHORT, WAITING, OWING, CAN_WAIT = 0, 1, 2, 3
+#: A session owes when it took more than its share by the work of so many views; of so many at most it is remembered.
+OWED_VIEWS, MOST_OWED_VIEWS = 2.0, 6.0
 LEAST_STEPS = 2
 #: The engine looks for work at least so often, seconds.
 IDLE_SECONDS = 0.05
@@ -63,6 +67,7 @@ class Live:
         self.lock = threading.Lock()
         self.closed = False
         self.failure: str | None = None
+        self.account = Account(time.perf_counter())
 
 
 class Runner:
@@ -221,7 +226,7 @@ class Runner:
                         wanting.append((self._rank(live, number), live, number))
         wanting.sort(key=lambda entry: entry[0])
         for (_, rank, _), live, number in wanting:
-            if len(self._works) >= self.pace.parallel and rank == CAN_WAIT:
+            if len(self._works) >= self.pace.parallel and rank >= OWING:
                 break
             with live.lock:
                 if live.closed or number not in live.session.wanting(live.lead_seconds):
@@ -240,13 +245,15 @@ class Runner:
 
     def _rank(self, live: Live, number: int) -> tuple[bool, int, float]:
         """Who goes first: layers that are heard and about to run dry, then those that wait for a change or their first
-        sound, then all others by what they have left. So nobody's changes make others stutter."""
+        sound, then all others by what they have left. So nobody's changes make others stutter; and neither do views
+        that a session throws away: one that owes comes after all who do not, while they are short or waiting."""
         layer = live.session.state.layers[number]
         left = layer.lead(live.session.position) / live.session.rate
-        waits = live.session.is_waiting(number)
-        if layer.heard_from is not None and left < self._short_seconds(live, number):
-            return not live.urgent, SHORT, left
-        return not live.urgent, WAITING if waits else CAN_WAIT, left
+        short = layer.heard_from is not None and left < self._short_seconds(live, number)
+        if not short and not live.session.is_waiting(number):
+            return not live.urgent, CAN_WAIT, left
+        owes = live.account.debt > OWED_VIEWS * self.pace.work(self.pace.steps)
+        return not live.urgent, OWING if owes else SHORT if short else WAITING, left
 
     def _steps_for(self, live: Live, number: int) -> int | None:
         """Fewer steps than asked for where a full view would come too late, else None."""
@@ -280,7 +287,8 @@ class Runner:
         current.sort(key=lambda entry: entry[0])
         (_, rank, lead), head = current[0]
         left = head[1].making.steps - head[1].view.index
-        patience = max(0.0, lead * (1 - SPARE_SHARE)) if rank != WAITING else 0.0
+        ahead = max(0.0, lead - self.pace.decode.percentile(90))
+        patience = {WAITING: 0.0, OWING: self.pace.view_seconds}.get(rank, ahead * (1 - SPARE_SHARE))
         chosen, rows = [head], head[1].view.rows
         for _, item in current[1:]:
             more = rows + item[1].view.rows
@@ -297,6 +305,8 @@ class Runner:
         rows = sum(view.rows for view in views)
         failed = self._step_views(views)
         spent = time.perf_counter() - began
+        for live, _, _ in chosen:
+            self._charge(live, spent / len(chosen))
         self.pace.stepped(spent, rows)
         for live, work, since in chosen:
             if work.view in failed:
@@ -324,6 +334,7 @@ class Runner:
         finished = work.finish()
         now = time.perf_counter()
         self.pace.decode.add(now - began)
+        self._charge(live, now - began)
         self._works = [item for item in self._works if item[1] is not work]
         with live.lock:
             if not live.closed:
@@ -336,6 +347,13 @@ class Runner:
                 self.after_view(live)
             except Exception as error:  # what is done beside the sound must not end it
                 log.error("after a view: %s: %s", type(error).__name__, error)
+
+    def _charge(self, live: Live, seconds: float) -> None:
+        """Write engine time to a session's account."""
+        with self._changed:
+            sessions = sum(other.urgent for other in self._lives)
+        most = MOST_OWED_VIEWS * self.pace.work(self.pace.steps)
+        live.account.take(seconds, time.perf_counter(), 1 / max(1, sessions), most)
 
     def _fail(self, chosen: list[tuple[Live, Work, float]], error: Exception) -> None:
         for live, work, _ in chosen:

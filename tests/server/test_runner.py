@@ -133,6 +133,26 @@ def test_a_change_with_now_goes_before_views_that_can_wait(runner: Runner) -> No
     assert live.session.provenance()["layers"][0]["prompts"] == [{"prompts": "high", "seed": 0, "weight": 1.0}]
 
 
+def test_a_session_that_throws_its_views_away_waits_for_the_others() -> None:
+    """One that is cut all the time is always dry itself, and takes no more than its share from another."""
+    runner = Runner(slow(0.012), largest_layers=20)
+    runner.start()
+    try:
+        quiet, loud = (runner.open(LiveScene.from_value("low"), 4.0, urgent=True) for _ in range(2))
+        until(lambda: all(one.session.ready() > 2 * 48_000 for one in (quiet, loud)))
+        for turn in range(400):
+            with loud.lock:
+                word = ("low", "high")[turn % 2]
+                loud.session.receive(m.Prompt(prompts=parse_prompts(word), now=True, morph=0.0))
+                loud.session.read(BLOCK)
+            runner.wake()
+            hear(quiet, 0.02)
+        assert not events(quiet, m.BedBegan), "it never ran dry"
+        assert loud.account.debt > quiet.account.debt
+    finally:
+        runner.stop()
+
+
 def test_a_model_that_fails_ends_its_session_and_no_other(runner: Runner) -> None:
     healthy = runner.open(LiveScene.from_value("low"), 3.0, urgent=True)
     until(lambda: healthy.session.ready() > 3 * 48_000)
