@@ -15,8 +15,8 @@ from safa_stream.models.builtin.networks import NetworkConfig, build
 from safa_stream.models.builtin.weights import CONFIG_NAME, SHIPPED, WEIGHTS_NAME, digest, load_weights
 
 
-def small_model(folder: Path, kind: str = "dit", seed: int = 0) -> Path:
-    """Write a model folder with its graphs; its sound is noise of the right loudness, its arithmetic is real."""
+def small_model(folder: Path, kind: str = "dit", seed: int = 0, graphs: bool = True) -> Path:
+    """Write a model folder, with its graphs or without: its sound is noise, its arithmetic is real."""
     folder.mkdir(parents=True)
     config = json.loads((SHIPPED / CONFIG_NAME).read_text())
     network = NetworkConfig(kind=kind, width=256 if kind == "dit" else 32, depth=1)
@@ -36,5 +36,6 @@ def small_model(folder: Path, kind: str = "dit", seed: int = 0) -> Path:
     (folder / CONFIG_NAME).write_text(json.dumps(config))
     if (SHIPPED / "MODEL_CARD.md").is_file():
         shutil.copy(SHIPPED / "MODEL_CARD.md", folder)
-    export_graphs(load_weights(folder))
+    if graphs:
+        export_graphs(load_weights(folder))
     return folder
