@@ -10,6 +10,7 @@ earlier decoder's samples included. Needs the extras cpu and train.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -126,10 +127,11 @@ def contender(kind: str, threads: int) -> Any:
 
     weights: Any = load_weights()
     if kind == "numpy":
-        from safa_stream.models.builtin import decoder, features
+        from safa_stream.models.builtin import features
 
         latent_map = features.LatentMap(*(weights.tensors[f"latent.{n}"] for n in ("mean", "forward", "backward")))
-        return decoder.TextureDecoder.from_tensors(weights.under("decoder."), latent_map)  # type: ignore[attr-defined]
+        earlier: Any = importlib.import_module("safa_stream.models.builtin.decoder")
+        return earlier.TextureDecoder.from_tensors(weights.under("decoder."), latent_map)
     from safa_stream.models.backends.spec import Backend
     from safa_stream.models.builtin.decoder import TextureDecoder, open_decoder
 

@@ -11,14 +11,12 @@ import numpy as np
 
 from safa_exporters import fused_speed
 from safa_exporters.comparing import EAGER, Row, candidates, compare, decoders, in_turns
+from safa_exporters.viewing import view
 from safa_stream.models.backends.machine import here
 from safa_stream.models.backends.spec import Backend
 from safa_stream.models.builtin.features import log_mel
 from safa_stream.models.builtin.runtime import BuiltinModel
 from safa_stream.models.builtin.weights import SHIPPED, Weights, load_weights
-from safa_stream.noise import noise
-from safa_stream.scene import WeightedPrompt
-from safa_stream.solvers import step
 from safa_stream.types import FloatArray
 
 Report = Callable[[str], None]
@@ -125,24 +123,9 @@ def _views(
 
 
 def _viewing(model: BuiltinModel, sound: int) -> Callable[[], FloatArray]:
-    """Makes one view of a sound and decodes the hop of it."""
+    """Makes one view of a sound, all its frames decoded."""
     facts = model.facts
-    told = model.encode((WeightedPrompt(facts.sounds[sound % len(facts.sounds)]),), (), sound)
-    table, decoder = model.solver(facts.default_steps), model.decoder()
-    drawn = noise(sound, "bench", 0, facts.view_frames, facts.latent_channels, facts.latent_bins)
-    guidance = np.array([facts.default_guidance], np.float32)
-    keep = round(facts.view_frames * (1 - facts.default_overlap))
-
-    def make() -> FloatArray:
-        x, h = model.from_numpy(drawn[None]) * table.initial_scale, None
-        for index in range(table.steps):
-            level = np.array([table.timesteps[index]], np.float32)
-            m = model.denoise(x, level, told.conditioning, told.negative, guidance)
-            x, h = step(table.row(index), x, m, h)
-        latents = model.to_numpy(x)[0]
-        return decoder.decode(latents, 0, facts.view_frames - keep, 0, sound, decoder.start(sound))[1]
-
-    return make
+    return lambda: view(model, sound, facts.default_steps, facts.default_guidance, facts.view_frames)
 
 
 def _relative(found: FloatArray, expected: FloatArray) -> float:

@@ -24,7 +24,7 @@ from safa_exporters.verify import Parity, verify
 from safa_exporters.writing import Target, Writer, update
 from safa_stream.errors import ModelError, UsageError
 from safa_stream.models.backends.spec import Backend
-from safa_stream.models.builtin.weights import CONFIG_NAME, DECODER_NAME, SHIPPED, WEIGHTS_NAME, load_weights
+from safa_stream.models.builtin.weights import CONFIG_NAME, GRAPH_NAME, SHIPPED, WEIGHTS_NAME, load_weights
 
 Report = Callable[[str], None]
 MANIFEST = manifests.NAME
@@ -68,11 +68,6 @@ def source_of(folder: Path, model: str) -> Source:
     return open_source(model, None if step is None else "swap" if "taken" in step.inputs else "step")
 
 
-def file_name(graph: str, precision: str) -> str:
-    """The name of a graph's file, as the built-in model's backends look for it."""
-    return f"{graph}.onnx" if precision == "fp32" else f"{graph}.{precision}.onnx"
-
-
 def export(source: Source, target: Target, report: Report) -> Manifest:
     """Write an export; resumes one that was broken off. Raises ModelError, OutputError, UsageError."""
     writer = Writer(target, source.about)
@@ -80,10 +75,9 @@ def export(source: Source, target: Target, report: Report) -> Manifest:
         if writer.done(graph.name) is not None:
             report(f"{graph.name}: finished before")
             continue
-        report(f"{graph.name}: tracing, {target.precision}")
-        entry = writer.add(
-            graph, file_name(graph.name, target.precision), _model(source, graph, target.precision, report)
-        )
+        precision = _precision(graph, target.precision)
+        report(f"{graph.name}: {'tracing' if graph.ready is None else 'taking'}, {precision}")
+        entry = writer.add(graph, precision, _model(source, graph, precision, report))
         report(f"{graph.name}: {entry.bytes / 1e6:.1f} MB")
     companions = _companions(source, target.precision)
     for path in companions:
@@ -133,20 +127,27 @@ def verify_folder(folder: Path, source: Source, report: Report, samplings: Seque
         entry.name: running.exported(folder / next(iter(entry.files)), entry.inputs, Backend("onnx"))
         for entry in manifest.graphs
     }
+    precisions = {entry.name: entry.precision for entry in manifest.graphs}
     originals = {name: running.original(graph) for name, graph in graphs.items()}
-    parity = verify(source, originals, exports, manifest.precision, samplings, report)
+    parity = verify(source, originals, exports, precisions, samplings, report)
     update(folder, replace(manifest, parity=parity.as_dict(), verified=parity.verified))
     return parity
 
 
+def _precision(graph: Graph, wanted: str) -> str:
+    """What a graph of an export is made in: int8 is for denoisers only."""
+    single = graph.ready is not None or (wanted == "int8" and graph.name != "denoiser")
+    return "fp32" if single else wanted
+
+
 def _model(source: Source, graph: Graph, precision: str, report: Report) -> onnx.ModelProto:
-    if precision != "int8":
-        model = trace(graph, precision)
+    if graph.ready is not None:
+        return onnx.load(graph.ready, load_external_data=False)
+    if precision == "int8":
+        report(f"{graph.name}: recording trajectories to calibrate with")
+        model = quantised(trace(graph), _calls(source, graph.name), report)
     else:
-        model = trace(graph)
-        if graph.name == "denoiser":
-            report("denoiser: recording trajectories to calibrate with")
-            model = quantised(model, _calls(source, graph.name), report)
+        model = trace(graph, precision)
     return referring(model, source.weights) if isinstance(source, BuiltinSource) else model
 
 
@@ -163,5 +164,5 @@ def _companions(source: Source, precision: str) -> list[Path]:
     if not isinstance(source, BuiltinSource):
         return []
     folder = source.weights.folder
-    plain = [] if precision == "fp32" else [folder / file_name(graph.name, "fp32") for graph in source.graphs()]
-    return [folder / CONFIG_NAME, folder / WEIGHTS_NAME, folder / DECODER_NAME, *plain]
+    plain = [] if precision == "fp32" else [folder / GRAPH_NAME]
+    return [folder / CONFIG_NAME, folder / WEIGHTS_NAME, *plain]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from safa_stream.models.backends.graphs import Arrays
 from safa_stream.types import FloatArray
 
 #: Named arrays in, the first output back: how a part runs, whatever runs it.
-Part = Callable[[Mapping[str, npt.NDArray[Any]]], FloatArray]
+Part = Callable[[Arrays], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Graph:
 
     module: makes a torch module in eval mode, single precision, whose `forward` takes the inputs by position, in the
     order of `inputs`, and returns one tensor; called only when it is needed, as some fill the memory. inputs: example
-    arrays. axes: by input, dimension to axis; dimensions not named are fixed.
+    arrays. axes: by input, dimension to axis; dimensions not named are fixed. ready: a file that holds the graph, if
+    it is always of single precision and made already.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Graph:
     inputs: Mapping[str, npt.NDArray[Any]]
     output: str
     axes: Mapping[str, Mapping[int, Axis]]
+    ready: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

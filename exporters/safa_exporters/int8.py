@@ -23,6 +23,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from safa_stream.errors import ModelError
+from safa_stream.models.backends.graphs import Arrays
 
 #: a of the formula above: how much of the difficulty moves from the activations to the weights.
 STRENGTH = 0.5
@@ -30,8 +31,6 @@ STRENGTH = 0.5
 LEFT_OUT = 0.125
 #: Products with fewer weights than this gain nothing.
 SMALLEST = 256 * 256
-
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def quantised(

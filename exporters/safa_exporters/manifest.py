@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from safa_exporters.graph import About, Graph
 from safa_stream.errors import ModelError
+from safa_stream.models.builtin.weights import digest
 
 FORMAT = "safa-export-1"
 NAME = "manifest.json"
@@ -23,9 +23,10 @@ MADE_WITH = ("safa-stream", "torch", "onnx", "onnxscript", "onnxruntime", "diffu
 
 @dataclass(frozen=True, slots=True)
 class GraphEntry:
-    """One graph: its files with their SHA-256, inputs and output with "batch" and "8 time" for free dimensions."""
+    """One graph: its precision, its files with their SHA-256, inputs with "batch" and "8 time" for free dimensions."""
 
     name: str
+    precision: str
     files: Mapping[str, str]
     inputs: Mapping[str, tuple[int | str, ...]]
     output: str
@@ -81,12 +82,12 @@ def read(folder: Path) -> Manifest:
 
 def check_files(folder: Path, manifest: Manifest) -> None:
     """Raise ModelError naming the first file that is missing, damaged, or does not belong."""
-    known = {name: digest for entry in manifest.graphs for name, digest in entry.files.items()} | dict(manifest.files)
-    for name, digest in known.items():
+    known = {name: sha for entry in manifest.graphs for name, sha in entry.files.items()} | dict(manifest.files)
+    for name, expected in known.items():
         path = folder / name
         if not path.is_file():
             raise ModelError(f"{folder} is incomplete: {name} is missing; export again")
-        if file_digest(path) != digest:
+        if digest(path) != expected:
             raise ModelError(f"{path} is damaged or of another export: its checksum is not the one in {NAME}")
     strange = sorted(p.name for p in folder.iterdir() if p.name not in (*known, NAME, ENGINES))
     if strange:
@@ -103,12 +104,6 @@ def shapes(graph: Graph) -> dict[str, tuple[int | str, ...]]:
             for d, size in enumerate(example.shape)
         )
     return out
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,9 @@ import numpy.typing as npt
 import torch
 
 from safa_exporters.graph import Graph, Part
-from safa_stream.models.backends.graphs import open_graph
+from safa_stream.models.backends.graphs import Arrays, open_graph
 from safa_stream.models.backends.spec import Backend
 from safa_stream.types import FloatArray
-
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def original(graph: Graph) -> Part:

@@ -23,10 +23,11 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Sizes of the free axes: least, best, most. time is in latent frames."""
+    """Sizes of the free axes: least, best, most. time: in frames; tokens: of a text or a decoder's window."""
 
     batch: tuple[int, int, int] = (1, 2, 32)
     time: tuple[int, int, int] = (64, 160, 512)
+    tokens: tuple[int, int, int] = (17, 144, 256)
 
     def shapes(self, shape: tuple[int | str, ...]) -> tuple[tuple[int, ...], ...]:
         """A manifest's input shape at its least, best and most. Raises ModelError for an axis that is not known."""
@@ -36,10 +37,12 @@ class Profile:
         if isinstance(axis, int):
             return axis
         multiple, _, name = axis.rpartition(" ")
-        if name not in ("batch", "time"):
+        sizes = {"batch": self.batch, "time": self.time, "tokens": self.tokens}
+        if name not in sizes:
             raise ModelError(f"an engine's profile has no axis {name!r}")
-        unit, size = int(multiple or 1), (self.batch if name == "batch" else self.time)[which]
-        return -(-size // unit) * unit
+        unit, size = int(multiple or 1), sizes[name][which]
+        # Frames are told as such; tokens are what several dimensions are multiples of.
+        return unit * (size if name == "tokens" else -(-size // unit))
 
 
 def library() -> ModuleType:

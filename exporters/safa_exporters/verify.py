@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from safa_exporters.graph import Graph, Part, Sampling, Source
-from safa_exporters.parts import Arrays, Recorder
+from safa_exporters.parts import Recorder
 from safa_exporters.precision import TOLERANCES
+from safa_stream.models.backends.graphs import Arrays
 from safa_stream.models.builtin.features import log_mel
 from safa_stream.types import FloatArray
 
@@ -43,7 +44,6 @@ class Parity:
     graphs: tuple[GraphParity, ...]
     audio_snr_db: float
     audio_log_mel_error: float
-    precision: str
     verified: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,11 +55,11 @@ def verify(
     source: Source,
     originals: Mapping[str, Part],
     exports: Mapping[str, Part],
-    precision: str,
+    precisions: Mapping[str, str],
     samplings: Sequence[Sampling],
     report: Report = lambda line: None,
 ) -> Parity:
-    """Compare an export's parts with the originals."""
+    """Compare an export's parts with the originals. precisions: of the graphs, by name."""
     graphs = {graph.name: graph for graph in source.graphs()}
     calls: dict[str, list[Arrays]] = {name: [] for name in graphs}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in graphs}
@@ -95,34 +95,36 @@ def verify(
         )
         for name in graphs
     )
-    tolerance = TOLERANCES[precision]
-    good = all(part.relative_error <= tolerance.graph for part in parts) and worst_mel <= tolerance.log_mel
-    return Parity(parts, worst_snr, worst_mel, precision, good)
+    good = all(part.relative_error <= TOLERANCES[precisions[part.name]].graph for part in parts)
+    heard = max(TOLERANCES[precision].log_mel for precision in precisions.values())
+    return Parity(parts, worst_snr, worst_mel, good and worst_mel <= heard)
 
 
 def other_shapes(graph: Graph, calls: Sequence[Arrays]) -> list[dict[str, npt.NDArray[Any]]]:
     """Inputs whose free axes are of other sizes: rows of different calls side by side, cut or wrapped to length."""
-    sizes: dict[str, list[int]] = {}
+    units: dict[str, list[int]] = {}
     for axes in graph.axes.values():
         for axis in axes.values():
+            # Axes of one name count the same units, of which their dimensions may be different multiples.
+            least = min(each.multiple for all in graph.axes.values() for each in all.values() if each.name == axis.name)
             tried = BATCHES if axis.name == "batch" else TIMES
-            units = [min(max(-(-size // axis.multiple), axis.least), axis.most) for size in tried]
-            sizes[axis.name] = [count * axis.multiple for count in units]
-    tries = max((len(each) for each in sizes.values()), default=0)
+            units[axis.name] = [min(max(-(-size // least), axis.least), axis.most) for size in tried]
+    tries = max((len(each) for each in units.values()), default=0)
     return [
-        _reshaped(graph, calls[turn::7], {name: each[turn] for name, each in sizes.items()}) for turn in range(tries)
+        _reshaped(graph, calls[turn % len(calls) :: 7], {name: each[turn] for name, each in units.items()})
+        for turn in range(tries)
     ]
 
 
-def _reshaped(graph: Graph, calls: Sequence[Arrays], sizes: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
+def _reshaped(graph: Graph, calls: Sequence[Arrays], units: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
     out: dict[str, npt.NDArray[Any]] = {}
     for name in graph.inputs:
         value, axes = np.asarray(calls[0][name]), graph.axes.get(name, {})
         for dimension, axis in axes.items():
             if axis.name == "batch" and dimension == 0:
-                value = np.concatenate([np.asarray(calls[row % len(calls)][name])[:1] for row in range(sizes["batch"])])
+                value = np.concatenate([np.asarray(calls[row % len(calls)][name])[:1] for row in range(units["batch"])])
             else:
-                value = value.take(np.arange(sizes[axis.name]) % value.shape[dimension], dimension)
+                value = value.take(np.arange(units[axis.name] * axis.multiple) % value.shape[dimension], dimension)
         out[name] = np.ascontiguousarray(value)
     return out
 

@@ -20,6 +20,7 @@ from safa_exporters import manifest as manifests
 from safa_exporters.graph import About, Graph
 from safa_exporters.manifest import GraphEntry, Manifest
 from safa_stream.errors import OutputError, UsageError
+from safa_stream.models.builtin.weights import digest, graph_file
 
 #: Graphs above this size keep their weights in a file of their own: a protobuf ends at 2 GiB.
 INLINE_BYTES = 256 << 20
@@ -61,13 +62,14 @@ class Writer:
     def done(self, graph: str) -> GraphEntry | None:
         """The entry of a graph that an earlier try finished."""
         entry = self._entries.get(graph)
-        if entry is None or any(not _is(self.target.partial / name, digest) for name, digest in entry.files.items()):
+        if entry is None or any(not _is(self.target.partial / name, sha) for name, sha in entry.files.items()):
             return None
         return entry
 
-    def add(self, graph: Graph, name: str, model: onnx.ModelProto) -> GraphEntry:
-        """Write one graph as the file `name`."""
-        path, data = self.target.partial / name, f"{name}.data"
+    def add(self, graph: Graph, precision: str, model: onnx.ModelProto) -> GraphEntry:
+        """Write one graph in the precision that it has."""
+        path = self.target.partial / graph_file(graph.name, precision)
+        data = f"{path.name}.data"
         try:
             if model.ByteSize() > INLINE_BYTES:
                 onnx.save(model, path, save_as_external_data=True, location=data, size_threshold=1024)
@@ -78,7 +80,8 @@ class Writer:
         files = [file for file in (path, path.with_name(data)) if file.exists()]
         entry = GraphEntry(
             graph.name,
-            {file.name: manifests.file_digest(file) for file in files},
+            precision,
+            {file.name: digest(file) for file in files},
             manifests.shapes(graph),
             graph.output,
             max(each.version for each in model.opset_import if each.domain == ""),
@@ -99,7 +102,7 @@ class Writer:
         """Write the manifest and put the export in its place. companions: names of files that were copied."""
         folder, partial = self.target.folder, self.target.partial
         made = manifests.begun(self.about, self.target.precision, tuple(self._entries.values()))
-        made = replace(made, files={name: manifests.file_digest(partial / name) for name in companions})
+        made = replace(made, files={name: digest(partial / name) for name in companions})
         self._write(manifests.NAME, made.to_json())
         try:
             (partial / _PROGRESS).unlink(missing_ok=True)
@@ -153,5 +156,5 @@ def update(folder: Path, manifest: Manifest) -> None:
         raise OutputError(f"cannot write {folder / manifests.NAME}: {error.strerror}") from error
 
 
-def _is(path: Path, digest: str) -> bool:
-    return path.is_file() and manifests.file_digest(path) == digest
+def _is(path: Path, expected: str) -> bool:
+    return path.is_file() and digest(path) == expected

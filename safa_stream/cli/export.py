@@ -128,6 +128,6 @@ def _parity(folder: Path, source: Source, as_json: bool, report: Callable[[str],
         for graph in parity.graphs
     ]
     lines.append(f"sound: signal to noise {parity.audio_snr_db:.1f} dB, log-mel error {parity.audio_log_mel_error:.2e}")
-    lines.append(f"{folder} {'is verified' if parity.verified else 'is NOT within tolerance'} ({parity.precision})")
+    lines.append(f"{folder} {'is verified' if parity.verified else 'is NOT within tolerance'}")
     tell(as_json, {"folder": str(folder), **parity.as_dict()}, "\n".join(lines))
     return 0 if parity.verified else 1

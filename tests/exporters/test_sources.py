@@ -207,8 +207,8 @@ def test_what_graphs_compute_by_themselves_is_what_diffusers_does() -> None:
     from diffusers.models.embeddings import get_1d_rotary_pos_embed
     from diffusers.models.transformers.transformer_stable_audio3 import StableAudio3ExpoFourierFeatures
 
-    transformer = torch.nn.Module()
-    transformer.config = SimpleNamespace(attention_head_dim=64)  # type: ignore[assignment]
+    transformer: Any = torch.nn.Module()
+    transformer.config = SimpleNamespace(attention_head_dim=64)
     positions: Any = torch.arange(1025)
     expected = get_1d_rotary_pos_embed(32, positions, use_real=True, repeat_interleave_real=False)
     assert all(map(torch.equal, RotaryDenoiser(transformer).rotary(1025), expected))

@@ -19,13 +19,13 @@ from safa_exporters.sources.directory import Checkpoint, Component, Kind
 from safa_exporters.sources.latent_decoders import BATCH, MelDecoder, decoder_graph, vocoder_graph
 from safa_exporters.sources.sampling import denoise, deterministic_scheduler, frame_count, guided, normal
 from safa_stream.errors import ModelError
+from safa_stream.models.backends.graphs import Arrays
 from safa_stream.types import FloatArray
 
 #: Of a trajectory whose length is not told: 5.12 s, as the diffusers pipelines make.
 USUAL_FRAMES = 128
 #: The longest time, in what the U-Net's levels halve down to one: 512 x 8 frames are 164 s.
 LONGEST = 512
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class ClassDenoiser(nn.Module):

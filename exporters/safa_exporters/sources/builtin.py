@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from safa_exporters.decoder_graph import decoder_graph
 from safa_exporters.fused import step_graph
 from safa_exporters.graph import About, Axis, Graph, Part, Sampling
+from safa_exporters.viewing import view
+from safa_stream.models.builtin.decoder import TextureDecoder
 from safa_stream.models.builtin.features import SAMPLE_RATE
 from safa_stream.models.builtin.network import INPUTS
 from safa_stream.models.builtin.networks import NetworkConfig, build
 from safa_stream.models.builtin.runtime import BuiltinModel
-from safa_stream.models.builtin.weights import Weights
+from safa_stream.models.builtin.weights import DECODER_NAME, Weights
 from safa_stream.models.interface import Encoded
-from safa_stream.noise import noise
-from safa_stream.scene import WeightedPrompt
-from safa_stream.solvers import Row, step
+from safa_stream.solvers import Row
 from safa_stream.types import Array, FloatArray
 
 #: What the number of frames must be a multiple of: a patch, or what the U-Net halves twice.
@@ -40,19 +42,29 @@ class BuiltinSource:
         return About("safa-builtin", config["name"], config["licence"], self.weights.digest, SAMPLE_RATE)
 
     def graphs(self) -> Sequence[Graph]:
-        """The denoiser, and the whole step where that is wanted."""
-        graphs = [denoiser_graph(self.weights)]
+        """The denoiser, the decoder as the folder holds it, and the whole step where that is wanted."""
+        ready = self.weights.folder / DECODER_NAME
+        decoder = replace(decoder_graph(self.weights), ready=ready if ready.is_file() else None)
+        graphs = [denoiser_graph(self.weights), decoder]
         if self.fused is not None:
             graphs.append(step_graph(self.weights, network(self.weights), self.fused == "swap"))
         return graphs
 
     def sample(self, parts: Mapping[str, Part], sampling: Sampling) -> FloatArray:
         """Sound [rows, 2, N] of one view a row, its prompts the model's sounds in turn; once more with fused steps."""
-        denoiser = parts["denoiser"]
-        model = BuiltinModel(self.weights, network=lambda *values: denoiser(dict(zip(INPUTS, values, strict=True))))
-        views = [_view(model, sampling, row) for row in range(sampling.rows)]
-        if "step" in parts:
-            views += [_view(model, sampling, row, parts["step"]) for row in range(sampling.rows)]
+        denoiser, fused = parts["denoiser"], parts.get("step")
+        model = BuiltinModel(
+            self.weights,
+            network=lambda *values: denoiser(dict(zip(INPUTS, values, strict=True))),
+            decoder=TextureDecoder(parts["decoder"]),
+        )
+        steppers = [None] if fused is None else [None, partial(_fused, model, fused)]
+        frames = sampling.frames or model.facts.view_frames
+        views = [
+            view(model, sampling.seed + row, sampling.steps, sampling.guidance, frames, stepper)
+            for stepper in steppers
+            for row in range(sampling.rows)
+        ]
         return np.stack(views)
 
 
@@ -87,30 +99,15 @@ def network(weights: Weights) -> torch.nn.Module:
     return module
 
 
-def _view(model: BuiltinModel, sampling: Sampling, row: int, fused: Part | None = None) -> FloatArray:
-    """One view's sound [2, N], made as every view is: guided, step by step, then decoded. fused: makes the steps."""
-    facts = model.facts
-    frames = sampling.frames or facts.view_frames
-    prompt = facts.sounds[(sampling.seed + row) % len(facts.sounds)]
-    told = model.encode((WeightedPrompt(prompt),), (), sampling.seed + row)
-    table = model.solver(sampling.steps)
-    drawn = noise(sampling.seed + row, "export", 0, frames, facts.latent_channels, facts.latent_bins)
-    x, h = drawn[None] * np.float32(table.initial_scale), None
-    guidance = np.array([sampling.guidance], np.float32)
-    for index in range(table.steps):
-        level = np.array([table.timesteps[index]], np.float32)
-        if fused is not None:
-            x, h = _fused(model, fused, x, h, level, told, guidance, table.row(index))
-            continue
-        m = model.denoise(x, level, told.conditioning, told.negative, guidance)
-        x, h = step(table.row(index), x, m, h)
-    decoder = model.decoder()
-    _, sound = decoder.decode(np.asarray(x[0], np.float32), 0, 0, 0, sampling.seed, decoder.start(sampling.seed))
-    return np.asarray(sound, np.float32)
-
-
 def _fused(
-    model: BuiltinModel, run: Part, x: Array, h: Array | None, level: Array, told: Encoded, guidance: Array, row: Row
+    model: BuiltinModel,
+    run: Part,
+    x: Array,
+    h: Array | None,
+    level: FloatArray,
+    told: Encoded,
+    guidance: FloatArray,
+    row: Row,
 ) -> tuple[Array, Array]:
     """A step by the fused graph, from and to [1, C, T, F]; nothing is swapped."""
     _, channels, length, bins = x.shape

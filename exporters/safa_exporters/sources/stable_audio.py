@@ -7,7 +7,6 @@ an input in diffusers, is computed inside the graph from the number of frames.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from safa_exporters.graph import About, Axis, Graph, Part, Sampling
+from safa_exporters.graph import Axis, Graph, Part, Sampling
 from safa_exporters.sources.directory import Checkpoint, Kind
 from safa_exporters.sources.latent_decoders import BATCH, OobleckDecoder, decoder_graph
-from safa_exporters.sources.sampling import denoise, deterministic_scheduler, frame_count, guided, normal
-from safa_stream.errors import ModelError
+from safa_exporters.sources.sampling import deterministic_scheduler, frame_count, normal
+from safa_exporters.sources.waveform import WaveformLatents
 from safa_stream.types import FloatArray
 
 #: T5's tokens in the diffusers pipeline, which pads every text, and one vector each for beginning and end in seconds.
@@ -60,25 +59,13 @@ class RotaryDenoiser(nn.Module):
         return angles.cos(), angles.sin()
 
 
-class StableAudio:
+class StableAudio(WaveformLatents):
     """Stable Audio Open: a denoiser and a decoder."""
 
     KINDS = (Kind("transformer", "StableAudioDiTModel"), Kind("vae", "AutoencoderOobleck"))
 
     def __init__(self, checkpoint: Checkpoint, kind: str = "stable-audio") -> None:
-        self.checkpoint, self.kind = checkpoint, kind
-        self.transformer, self.vae = checkpoint.components["transformer"], checkpoint.components["vae"]
-        self.channels = int(self.transformer.config["in_channels"])
-        if self.vae.config["decoder_input_channels"] != self.channels:
-            raise ModelError(
-                f"{checkpoint.folder}: transformer and vae do not fit each other: {self.channels} and "
-                f"{self.vae.config['decoder_input_channels']} latent channels"
-            )
-
-    @cached_property
-    def about(self) -> About:
-        """Where the graphs come from; reads every weight file."""
-        return self.checkpoint.about(self.kind, int(self.vae.config["sampling_rate"]))
+        super().__init__(checkpoint, kind, ("in_channels", "decoder_input_channels"))
 
     def graphs(self) -> Sequence[Graph]:
         """Denoiser and decoder."""
@@ -107,12 +94,10 @@ class StableAudio:
         The checkpoint's stochastic solver is replaced by DPM-Solver++ over the same noise levels.
         """
         frames = frame_count(sampling, USUAL_FRAMES)
-        noise = normal(np.random.default_rng(sampling.seed), sampling.rows, self.channels, frames)
         told = self.conditioning(np.random.default_rng((sampling.seed, 1)), sampling.rows)
         without = told | {"encoder_hidden_states": np.zeros_like(told["encoder_hidden_states"])}
         scheduler = deterministic_scheduler(self.checkpoint.scheduler, sampling.steps)
-        latents = denoise(scheduler, noise, guided(parts["denoiser"], told, without, sampling.guidance))
-        return parts["decoder"]({"latents": latents})
+        return self.sound(parts, sampling, frames, scheduler, told, without)
 
     def conditioning(self, draw: np.random.Generator, rows: int) -> dict[str, npt.NDArray[Any]]:
         """Random conditioning of `rows` rows."""

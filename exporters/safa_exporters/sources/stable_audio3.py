@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from safa_exporters.graph import About, Axis, Graph, Part, Sampling
+from safa_exporters.graph import Axis, Graph, Part, Sampling
 from safa_exporters.sources.directory import Checkpoint, Kind
 from safa_exporters.sources.latent_decoders import BATCH, SameDecoder, decoder_graph
-from safa_exporters.sources.sampling import denoise, deterministic_scheduler, frame_count, guided, normal
+from safa_exporters.sources.sampling import deterministic_scheduler, frame_count, normal
+from safa_exporters.sources.waveform import WaveformLatents
 from safa_stream.errors import ModelError
 from safa_stream.types import FloatArray
 
@@ -80,32 +80,20 @@ class FlowDenoiser(nn.Module):
         return out
 
 
-class StableAudio3:
+class StableAudio3(WaveformLatents):
     """Stable Audio 3: a denoiser and a decoder."""
 
     KINDS = (Kind("transformer", "StableAudio3DiTModel"), Kind("vae", "AutoencoderSAME"))
 
     def __init__(self, checkpoint: Checkpoint, kind: str = "stable-audio-3") -> None:
-        self.checkpoint, self.kind = checkpoint, kind
-        self.transformer, self.vae = checkpoint.components["transformer"], checkpoint.components["vae"]
-        self.channels = int(self.transformer.config["io_channels"])
-        self.patch = int(self.transformer.config["patch_size"])
+        super().__init__(checkpoint, kind, ("io_channels", "latent_dim"))
         config = self.transformer.config
-        if self.vae.config["latent_dim"] != self.channels:
-            raise ModelError(
-                f"{checkpoint.folder}: transformer and vae do not fit each other: {self.channels} and "
-                f"{self.vae.config['latent_dim']} latent channels"
-            )
+        self.patch = int(config["patch_size"])
         if config["cond_token_dim"] != config["global_cond_dim"]:
             raise ModelError(
                 f"{self.transformer.folder}: the duration is a token as well as the global vector, but cond_token_dim "
                 f"is {config['cond_token_dim']} and global_cond_dim {config['global_cond_dim']}"
             )
-
-    @cached_property
-    def about(self) -> About:
-        """Where the graphs come from; reads every weight file."""
-        return self.checkpoint.about(self.kind, int(self.vae.config["sampling_rate"]))
 
     def graphs(self) -> Sequence[Graph]:
         """Denoiser and decoder."""
@@ -135,13 +123,11 @@ class StableAudio3:
         Euler steps over the pipeline's noise levels, also where the checkpoint's scheduler would add noise.
         """
         frames = frame_count(sampling, USUAL_FRAMES, self.patch)
-        noise = normal(np.random.default_rng(sampling.seed), sampling.rows, self.channels, frames)
         draw = np.random.default_rng((sampling.seed, 1))
         duration = self.duration(draw, sampling.rows)
         told, without = (self.conditioning(draw, duration) for _ in range(2))
         scheduler = deterministic_scheduler(self.checkpoint.scheduler, sampling.steps, sigmas(sampling.steps))
-        latents = denoise(scheduler, noise, guided(parts["denoiser"], told, without, sampling.guidance))
-        return parts["decoder"]({"latents": latents})
+        return self.sound(parts, sampling, frames, scheduler, told, without)
 
     def duration(self, draw: np.random.Generator, rows: int) -> FloatArray:
         """Random vectors [rows, D] that stand for a duration."""

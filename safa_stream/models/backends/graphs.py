@@ -20,7 +20,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class OpenGraph(Protocol):
     """A graph that can be run."""
 
-    def __call__(self, inputs: Arrays) -> FloatArray:
+    def __call__(self, inputs: Arrays, /) -> FloatArray:
         """The output for inputs by name. It may be overwritten by the next call: copy what is to stay."""
         ...
 

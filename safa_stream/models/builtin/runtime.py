@@ -37,11 +37,17 @@ STYLE_STREAM = 0x57A1E
 class BuiltinModel:
     """The built-in model, or one that `safa-stream train` made, behind the interface of every model.
 
-    On a torch backend latents are tensors on its device, on all others arrays are numpy's. network: another denoiser
+    On a torch backend latents are tensors on its device, on all others arrays are numpy's. network, decoder: other ones
     than the backend's own (measurements).
     """
 
-    def __init__(self, weights: Weights, backend: Backend = DEFAULT, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        backend: Backend = DEFAULT,
+        network: Network | None = None,
+        decoder: TextureDecoder | None = None,
+    ) -> None:
         config = weights.config
         self.weights, self.backend = weights, backend
         self.torch_device = backend.facts.device if backend.engine.startswith("torch") else None
@@ -55,7 +61,7 @@ class BuiltinModel:
         defaults = config["defaults"]
         self.shift: float = defaults["shift"]
         self.guidance_levels: tuple[float, float] = tuple(defaults["guidance_levels"])
-        self.sampled_decoder = open_decoder(weights, backend)
+        self.sampled_decoder = decoder or open_decoder(weights, backend)
         self.facts = ModelFacts(
             name=config["name"],
             version=config["version"],

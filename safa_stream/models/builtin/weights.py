@@ -54,8 +54,12 @@ class Weights:
 
 def graph_name(part: str, backend: Backend) -> str:
     """The file of a part's graph for a backend: most compute in their precision from the fp32 graph."""
-    own = backend.precision if (backend.engine, backend.precision) in OWN_GRAPHS else "fp32"
-    return f"{part}.onnx" if own == "fp32" else f"{part}.{own}.onnx"
+    return graph_file(part, backend.precision if (backend.engine, backend.precision) in OWN_GRAPHS else "fp32")
+
+
+def graph_file(part: str, precision: str) -> str:
+    """The file of a part's graph that is itself of a precision."""
+    return f"{part}.onnx" if precision == "fp32" else f"{part}.{precision}.onnx"
 
 
 def digest(path: Path) -> str:
