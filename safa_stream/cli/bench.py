@@ -68,7 +68,9 @@ def run(options: argparse.Namespace) -> int:
 
     model = load(options.model, options.backend)
     report = progress(options.quiet)
-    found = bench.measure(model, options.model, options.prompt, options.seconds, options.minutes, report)
+    found = bench.measure(
+        model, options.model, options.backend, options.prompt, options.seconds, options.minutes, report
+    )
     tell(options.json, found, bench.table(found))
     return 0
 

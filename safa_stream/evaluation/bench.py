@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from safa_stream.errors import FailureError
 from safa_stream.evaluation.generate import encode
 from safa_stream.evaluation.tables import Report, quiet, text_table
 from safa_stream.layout import ViewLayout
+from safa_stream.models.backends.machine import here
 from safa_stream.models.interface import Conditioning, Decoder, DecoderState, Encoded, Model, ModelFacts
 from safa_stream.scene import Scene, parse_prompts
 from safa_stream.solvers import SolverTable
@@ -121,14 +121,8 @@ def timed(work: Callable[[], Result]) -> tuple[float, Result]:
 
 def machine() -> str:
     """Processor, cores that this process may use, system, Python."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
+    found = here()
+    return f"{found.processor}, {found.cores} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def speed(model: Model, prompt: str, seconds: float, runs: int = 3) -> dict[str, float]:
@@ -214,17 +208,17 @@ def in_child(*arguments: str, report: Report = quiet) -> list[dict[str, Any]]:
     return lines
 
 
-def cold_start(model: str, prompt: str, runs: int = 3) -> float:
+def cold_start(model: str, backend: str, prompt: str, runs: int = 3) -> float:
     """Seconds from starting a process to its first chunk, the median of several (the first also fills file caches)."""
-    return float(sorted(in_child("first", model, prompt)[0]["since_start"] for _ in range(runs))[runs // 2])
+    return float(sorted(in_child("first", model, backend, prompt)[0]["since_start"] for _ in range(runs))[runs // 2])
 
 
-def memory(model: str, prompt: str, minutes: float, report: Report = quiet) -> dict[str, Any]:
+def memory(model: str, backend: str, prompt: str, minutes: float, report: Report = quiet) -> dict[str, Any]:
     """Peak memory of a fresh process that streams `minutes` of sound, and its growth from minute 2 to the end.
 
     Growth: (largest after minute 2) / (at minute 2) - 1, or from the first sample where there is no minute 2.
     """
-    samples = in_child("memory", model, prompt, str(minutes), report=report)
+    samples = in_child("memory", model, backend, prompt, str(minutes), report=report)
     later = [s["rss_mb"] for s in samples if s["minute"] >= min(2.0, samples[-1]["minute"])]
     return {
         "peak_rss_mb": max(s["peak_mb"] for s in samples),
@@ -237,6 +231,7 @@ def memory(model: str, prompt: str, minutes: float, report: Report = quiet) -> d
 def measure(
     model: Model,
     name: str = "builtin",
+    backend: str = "auto",
     prompt: str = "rain",
     seconds: float = 60.0,
     minutes: float = 30.0,
@@ -244,16 +239,16 @@ def measure(
 ) -> dict[str, Any]:
     """All figures as JSON values.
 
-    name: the model that fresh processes load; seconds: of the speed runs; minutes: of the memory run.
+    name, backend: of the model that fresh processes load; seconds: of the speed runs; minutes: of the memory run.
     """
     report("speed")
     found: dict[str, Any] = dict(speed(model, prompt, seconds))
     report("first chunk of a fresh process")
-    found["first_chunk_from_process_start_s"] = cold_start(name, prompt)
+    found["first_chunk_from_process_start_s"] = cold_start(name, backend, prompt)
     report("streaming against averaging")
     found |= against_averaging(model, prompt, seconds, report=report)
     report(f"memory over {minutes:g} minutes of sound")
-    found |= memory(name, prompt, minutes, report)
+    found |= memory(name, backend, prompt, minutes, report)
     return {**found, "machine": machine(), "model": f"{model.facts.name} {model.facts.version}", "seconds": seconds}
 
 

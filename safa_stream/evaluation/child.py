@@ -1,4 +1,4 @@
-"""The fresh process of the benchmark: `first MODEL PROMPT` or `memory MODEL PROMPT MINUTES`; one JSON line a figure."""
+"""A fresh process of the benchmark: `first MODEL BACKEND PROMPT`, or `memory` and MINUTES after it; JSON lines."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def say(**figures: float) -> None:
 
 def main(arguments: list[str]) -> None:
     """Render, and say what happened."""
-    kind, model, prompt = arguments[:3]
-    seconds = float(arguments[3]) * 60.0 if kind == "memory" else 1.0
+    kind, model, backend, prompt = arguments[:4]
+    seconds = float(arguments[4]) * 60.0 if kind == "memory" else 1.0
     made, said = 0.0, 0.0
-    for chunk in chunks(load(model), Scene(parse_prompts(prompt), model=model), seconds):
+    for chunk in chunks(load(model, backend), Scene(parse_prompts(prompt), model=model), seconds):
         if kind == "first":
             say(seconds=chunk.samples.shape[-1] / chunk.sample_rate)
             return

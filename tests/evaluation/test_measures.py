@@ -152,4 +152,4 @@ def test_speed_and_the_averaging_rival_are_timed(toy: ToyModel) -> None:
 
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(FailureError, match="fresh process failed.*" + tmp_path.name):
-        bench.in_child("first", str(tmp_path / "none"), "rain")
+        bench.in_child("first", str(tmp_path / "none"), "auto", "rain")

@@ -21,7 +21,7 @@ FILE = "backends.json"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A backend and where it comes from: "calibrated", "default", or "stale" (calibrated, but not for this machine)."""
+    """A backend and where it comes from: "named", "calibrated", "default", or "stale" (calibrated elsewhere)."""
 
     backend: Backend
     origin: str
