@@ -12,7 +12,7 @@ import numpy.typing as npt
 #: An array of any Array API library (numpy, torch); docstrings give its shape letters: B rows of a batch, C channels,
 #: T time frames, F frequency bins, S solver steps, O overlap frames.
 Array = Any
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 
@@ -34,14 +34,14 @@ class Chunk:
 
 
 #: Long work in short steps: it yields after each, so that others come in between, and returns what it made.
-Steps = Generator[None, None, Made]
+Steps = Generator[None, None, Result]
 
 
-def finished(steps: Steps[Made]) -> Made:
+def finished(steps: Steps[Result]) -> Result:
     """All of the work at once."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            made: Made = end.value
+            made: Result = end.value
             return made

@@ -24,7 +24,6 @@ WITH_PROGRAMS = (
     "test_device",
     "test_device_away",
     "test_play",
-    "test_measuring",
 )
 
 

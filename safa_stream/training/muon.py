@@ -6,7 +6,7 @@ It reaches a given loss in fewer steps than AdamW, which counts where two CPU co
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,8 +37,12 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Apply one update."""
+    def step(self, closure: Any = None) -> Any:
+        """Apply one update. closure: evaluates the model again first; returns what it returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
@@ -54,3 +58,4 @@ class Muon(torch.optim.Optimizer):
                 for (parameter, _), update in zip(pairs, updates, strict=True):
                     parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
                     parameter.add_(update.reshape(shape), alpha=-scale)
+        return loss

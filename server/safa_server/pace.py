@@ -28,16 +28,21 @@ class Times:
     values: deque[float] = field(default_factory=lambda: deque(maxlen=512))
     count: int = 0
     total: float = 0.0
+    _ordered: list[float] | None = None
 
     def add(self, value: float) -> None:
         """Take one more."""
         self.values.append(value)
+        self._ordered = None
         self.count += 1
         self.total += value
 
     def percentile(self, percent: float) -> float:
         """Of the last values; 0 while there are none."""
-        ordered = sorted(self.values)
+        # Asked for at every step, for every layer: sorted once after each new value.
+        ordered = self._ordered
+        if ordered is None:
+            ordered = self._ordered = sorted(self.values)
         return ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))] if ordered else 0.0
 
 

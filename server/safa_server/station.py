@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from safa_server.captured import Loops
+from safa_server.loops import Loops
 from safa_server.runner import Live, Runner
 from safa_server.storage import Storage
 from safa_stream.errors import OutputError, SafaError, UsageError

@@ -17,7 +17,7 @@ from safa_stream.types import FloatArray
 LARGEST_LOOPS = 8
 MOST_AT_ONCE = 4
 
-log = logging.getLogger("safa_server.captured")
+log = logging.getLogger("safa_server.loops")
 
 
 class Loops:
