@@ -25,6 +25,8 @@ from safa_stream.types import FloatArray
 
 #: Whole trajectories are kept of so many takes: a cut just after the playhead needs those of what is not yet played.
 WHOLE_TAKES = 4
+#: So many takes are kept at most. A layer that is cut again and again makes many short ones, each with its states.
+MOST_TAKES = 60
 #: Samples that are forgotten at once.
 LEAST_FORGOTTEN = 100_000
 
@@ -116,7 +118,7 @@ def pushed(
         sound.views,
         sound.decoding,
         sound.levels,
-        latents,
+        copied(latents),
         made.trajectory,
         made.trajectory.frames(0, overlap).each(copied),
         making,
@@ -126,7 +128,7 @@ def pushed(
     if pcm is not None:
         levels, levelled = level(leveller, sound.levels, pcm)
         samples = np.concatenate([sound.samples, levelled], axis=1)
-    takes = (*sound.takes, take)
+    takes = (*sound.takes, take)[-MOST_TAKES:]
     thin = tuple(replace(t, trajectory=None) for t in takes[:-WHOLE_TAKES])
     return replace(
         sound,

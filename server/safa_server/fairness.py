@@ -17,7 +17,10 @@ class Account:
     at: float
     debt: float = 0.0
 
+    def owed(self, now: float, share: float) -> float:
+        """The debt at a later moment. share: of every second of the engine, that is the session's."""
+        return max(0.0, self.debt - share * (now - self.at))
+
     def take(self, seconds: float, now: float, share: float, most: float) -> None:
-        """Note engine time that was spent. share: of every second, that is the session's; most: that is remembered."""
-        self.debt = min(most, max(0.0, self.debt - share * (now - self.at)) + seconds)
-        self.at = now
+        """Note engine time that was spent. most: that is remembered."""
+        self.debt, self.at = min(most, self.owed(now, share) + seconds), now

@@ -71,9 +71,14 @@ class Pace:
     real_time_factor: float = 1.0
     parallel: int = FEW
 
-    def expected(self, steps: int) -> float:
-        """Seconds that a view of so many steps takes from its start to its sound, as things are."""
-        return max(self.view_seconds, steps * self.step_seconds + self.decode.percentile(90))
+    @property
+    def unit(self) -> float:
+        """Seconds of the longest piece of work that cannot be interrupted: a step, or a view's decoding."""
+        return max(self.step_seconds, self.decode.percentile(90))
+
+    def left(self, steps: int, rows: int = 1) -> float:
+        """Engine seconds until a view is there that has so many steps to make; with care."""
+        return steps * rows * self.row_seconds + self.decode.percentile(90)
 
     def work(self, steps: int) -> float:
         """Engine seconds that a view of so many steps is worth, sharing its batches with others."""

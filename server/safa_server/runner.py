@@ -1,11 +1,10 @@
 """The one thread that owns the engine: it fills the denoiser's batches with the views of all sessions.
 
-    decide   start views where a layer has too little ahead; order all views by who runs dry first
-    compute  one solver step of as many as the most urgent one can wait for; decode what is done
-    account  real-time factor, step and decode times, batch sizes, steps that were saved
+    decide   what all layers want, in the order of schedule.py; start the views that come first
+    compute  decode the most urgent view if its steps are made, else one solver step of it and of what may go along
+    account  real-time factor, step and decode times, batch sizes, steps that were saved, who took how much
 
-`Live` is a session with its lock: the event loop reads sound and hands in commands, the engine's thread starts and
-completes views. What takes long (denoising, decoding) is done without any lock.
+What takes long (denoising, decoding) is done without any session's lock.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from safa_server.fairness import Account
+from safa_server.live import Live
 from safa_server.pace import Pace, measured
+from safa_server.schedule import Plan, before, plan, together
+from safa_server.wishes import MOST_OWED_VIEWS, Wish, share, wishes_of
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.models.interface import Model
 from safa_stream.session.layer import Work
@@ -31,21 +32,10 @@ from safa_stream.types import Steps
 
 log = logging.getLogger("safa_server.runner")
 
-#: Most rows of a denoiser batch.
-LARGEST_BATCH = 16
-#: A view is to be ready when this share of what its layer has ahead is still left.
-SPARE_SHARE = 0.4
 #: Solver steps that a view which is short of time is made with, as shares of what was asked for.
 FEWER = (1.0, 0.75, 0.5, 0.34)
 #: Share of the measured speed that sessions may use up; the rest is for what comes unforeseen.
 USABLE = 0.9
-#: A layer is short of sound when it has less ahead than so many views take to make.
-SHORT_VIEWS = 3.0
-#: Ranks of layers that want views: about to run dry; waiting for a change or for the first sound; either, but of a
-#: session that took more than its due; and all others.
-SHORT, WAITING, OWING, CAN_WAIT = 0, 1, 2, 3
-#: A session owes when it took more than its share by the work of so many views; of so many at most it is remembered.
-OWED_VIEWS, MOST_OWED_VIEWS = 2.0, 6.0
 LEAST_STEPS = 2
 #: The engine looks for work at least so often, seconds.
 IDLE_SECONDS = 0.05
@@ -59,17 +49,6 @@ class AdmissionError(FailureError):
         self.retry_after = retry_after
 
 
-class Live:
-    """A session and its lock. `urgent`: its clock does not wait (pacing live)."""
-
-    def __init__(self, session: Session, lead_seconds: float, urgent: bool) -> None:
-        self.session, self.lead_seconds, self.urgent = session, lead_seconds, urgent
-        self.lock = threading.Lock()
-        self.closed = False
-        self.failure: str | None = None
-        self.account = Account(time.perf_counter())
-
-
 class Runner:
     """Start it, give it sessions, stop it. Methods may be called from any thread."""
 
@@ -77,7 +56,7 @@ class Runner:
         self.model, self.largest_layers = model, largest_layers
         self.pace = Pace()
         self._lives: list[Live] = []
-        self._works: list[tuple[Live, Work, float]] = []
+        self._begun: dict[Work, float] = {}
         self._changed = threading.Condition()
         self._jobs: deque[tuple[Steps[Any], Future[Any]]] = deque()
         self._stopping = False
@@ -166,20 +145,34 @@ class Runner:
                 if self._stopping:
                     return
                 lives = list(self._lives)
-            self._begin_views(lives)
-            chosen = self._choose()
-            short = any(self._is_short(live, work) for live, work, _ in chosen)
-            busy = not short and self._advance_a_job()
-            if not chosen and not busy:
+            wishes = wishes_of(lives, self.pace, share(lives))
+            going = {wish.work for wish in wishes}
+            self._begun = {work: since for work, since in self._begun.items() if work in going}
+            needs = [wish.need for wish in wishes]
+            found = plan(needs, self.pace.unit)
+            if self._begin_views(wishes, found):
+                continue  # what was begun is known better than what was wished
+            busy = not found.tight and self._advance_a_job()
+            able = [number for number in found.order if wishes[number].work is not None]
+            if able:
+                self._work(wishes, found, able)
+            elif not busy:
                 with self._changed:
                     if not self._stopping:
                         self._changed.wait(IDLE_SECONDS)
-                continue
-            try:
-                if chosen:
-                    self._step(chosen)
-            except Exception as error:  # whatever a model raises must not end the other sessions
-                self._fail(chosen, error)
+
+    def _work(self, wishes: list[Wish], found: Plan, able: list[int]) -> None:
+        """Decode the most urgent view, or make a step of it and of those that share its batch."""
+        needs = [wish.need for wish in wishes]
+        works = {n: work for n in able if (work := wishes[n].work) is not None}
+        head = works[able[0]]
+        if head.view.done:
+            self._finish(wishes[able[0]].live, head)
+            return
+        length = head.view.plan.layout.view
+        alike = [n for n, work in works.items() if not work.view.done and work.view.plan.layout.view == length]
+        chosen = together(needs, found, alike, self.pace.row_seconds)
+        self._step([(wishes[n].live, works[n]) for n in chosen])
 
     def _advance_a_job(self) -> bool:
         """One step of the oldest job, while nobody is short of sound; whether there was one."""
@@ -204,58 +197,35 @@ class Runner:
         with self._changed:
             self._jobs.popleft()
 
-    def _is_short(self, live: Live, work: Work) -> bool:
-        """Whether a layer that is heard will soon have nothing more."""
+    def _begin_views(self, wishes: list[Wish], found: Plan) -> bool:
+        """Start views that come first; no more than are worked on together, as a later start hears of more."""
+        started = False
+        for number in found.order[: self.pace.parallel]:
+            wish = wishes[number]
+            if wish.work is None:
+                ahead = before([each.need for each in wishes], found, number)
+                started |= self._begin(wish.live, wish.layer, ahead)
+        return started
+
+    def _begin(self, live: Live, number: int, ahead: float) -> bool:
+        """Start a view, unless it is not wanted any more. ahead: engine seconds of work that goes before it."""
         with live.lock:
-            layer = live.session.state.layers.get(work.layer)
-            if layer is None or layer.heard_from is None or not live.urgent:
+            if live.closed or number not in live.session.wanting(live.lead_seconds):
                 return False
-            return layer.lead(live.session.position) / live.session.rate < self._short_seconds(live, work.layer)
+            try:
+                steps = self._steps_for(live, number, ahead)
+                work = live.session.start(number, steps, self.pace.view_seconds)
+            except SafaError as error:
+                live.failure = str(error)
+                return True
+            except Exception as error:  # whatever a model raises must not end the other sessions
+                self._failed(live, error)
+                return True
+        self.pace.views_with_fewer_steps += steps is not None
+        self._begun[work] = time.perf_counter()
+        return True
 
-    def _short_seconds(self, live: Live, number: int) -> float:
-        """With less than this ahead a layer's next view comes before all that can wait."""
-        return SHORT_VIEWS * self.pace.expected(live.session.wanted_steps(number))
-
-    def _begin_views(self, lives: list[Live]) -> None:
-        """Start views, the most urgent first; no more than are worked on together, as a later start hears of more."""
-        wanting: list[tuple[tuple[bool, int, float], Live, int]] = []
-        for live in lives:
-            with live.lock:
-                if not live.closed and live.failure is None:
-                    for number in live.session.wanting(live.lead_seconds):
-                        wanting.append((self._rank(live, number), live, number))
-        wanting.sort(key=lambda entry: entry[0])
-        for (_, rank, _), live, number in wanting:
-            if len(self._works) >= self.pace.parallel and rank >= OWING:
-                break
-            with live.lock:
-                if live.closed or number not in live.session.wanting(live.lead_seconds):
-                    continue
-                try:
-                    steps = self._steps_for(live, number)
-                    work = live.session.start(number, steps, self.pace.view_seconds)
-                except SafaError as error:
-                    live.failure = str(error)
-                    continue
-                except Exception as error:  # whatever a model raises must not end the other sessions
-                    self._failed(live, error)
-                    continue
-            self.pace.views_with_fewer_steps += steps is not None
-            self._works.append((live, work, time.perf_counter()))
-
-    def _rank(self, live: Live, number: int) -> tuple[bool, int, float]:
-        """Who goes first: layers that are heard and about to run dry, then those that wait for a change or their first
-        sound, then all others by what they have left. So nobody's changes make others stutter; and neither do views
-        that a session throws away: one that owes comes after all who do not, while they are short or waiting."""
-        layer = live.session.state.layers[number]
-        left = layer.lead(live.session.position) / live.session.rate
-        short = layer.heard_from is not None and left < self._short_seconds(live, number)
-        if not short and not live.session.is_waiting(number):
-            return not live.urgent, CAN_WAIT, left
-        owes = live.account.debt > OWED_VIEWS * self.pace.work(self.pace.steps)
-        return not live.urgent, OWING if owes else SHORT if short else WAITING, left
-
-    def _steps_for(self, live: Live, number: int) -> int | None:
+    def _steps_for(self, live: Live, number: int, ahead: float) -> int | None:
         """Fewer steps than asked for where a full view would come too late, else None."""
         if not live.urgent:
             return None
@@ -264,55 +234,24 @@ class Runner:
         hop = live.session.state.layers[number].hop / self.model.facts.frames_per_second
         most = max(LEAST_STEPS, int(USABLE * hop / (self.pace.row_seconds * max(1, self.layers))))
         steps = min(wanted, most)
-        waiting = sum(other.urgent for other, _, _ in self._works) + 1
-        for share in FEWER if math.isfinite(lead) else ():
-            steps = min(most, max(LEAST_STEPS, round(share * wanted)))
-            if steps * self.pace.row_seconds * waiting + self.pace.decode.percentile(90) < lead:
+        for part in FEWER if math.isfinite(lead) else ():
+            steps = min(most, max(LEAST_STEPS, round(part * wanted)))
+            if ahead + self.pace.left(steps) < lead:
                 break
         return steps if steps < wanted else None
 
-    def _choose(self) -> list[tuple[Live, Work, float]]:
-        """The most urgent view, and others that may share its batch without making it late."""
-        current = []
-        for live, work, began in self._works:
-            with live.lock:
-                layer = live.session.state.layers.get(work.layer)
-                if live.closed or layer is None or layer.work is not work:
-                    continue
-                key = self._rank(live, work.layer)
-            current.append((key, (live, work, began)))
-        self._works = [item for _, item in current]
-        if not current:
-            return []
-        current.sort(key=lambda entry: entry[0])
-        (_, rank, lead), head = current[0]
-        left = head[1].making.steps - head[1].view.index
-        ahead = max(0.0, lead - self.pace.decode.percentile(90))
-        patience = {WAITING: 0.0, OWING: self.pace.view_seconds}.get(rank, ahead * (1 - SPARE_SHARE))
-        chosen, rows = [head], head[1].view.rows
-        for _, item in current[1:]:
-            more = rows + item[1].view.rows
-            alike = item[1].view.plan.layout.view == head[1].view.plan.layout.view
-            if not alike or more > LARGEST_BATCH or left * more * self.pace.row_seconds > patience:
-                continue
-            chosen.append(item)
-            rows = more
-        return chosen
-
-    def _step(self, chosen: list[tuple[Live, Work, float]]) -> None:
+    def _step(self, chosen: list[tuple[Live, Work]]) -> None:
+        """One step of views that share a batch."""
         began = time.perf_counter()
-        views = [work.view for _, work, _ in chosen]
+        views = [work.view for _, work in chosen]
         rows = sum(view.rows for view in views)
         failed = self._step_views(views)
         spent = time.perf_counter() - began
-        for live, _, _ in chosen:
-            self._charge(live, spent / len(chosen))
         self.pace.stepped(spent, rows)
-        for live, work, since in chosen:
+        for live, work in chosen:
+            self._charge(live, spent * work.view.rows / rows)
             if work.view in failed:
-                self._fail([(live, work, since)], failed[work.view])
-            elif work.view.done:
-                self._finish(live, work, since)
+                self._failed(live, failed[work.view])
 
     def _step_views(self, views: list[View]) -> dict[View, Exception]:
         """One step of every view; those that fail, and why. What fails together is tried again alone."""
@@ -329,13 +268,18 @@ class Runner:
                 failed |= self._step_views([view])
         return failed
 
-    def _finish(self, live: Live, work: Work, since: float) -> None:
+    def _finish(self, live: Live, work: Work) -> None:
+        """Decode a view whose steps are made, and give it to its session."""
         began = time.perf_counter()
-        finished = work.finish()
+        since = self._begun.get(work, began)
+        try:
+            finished = work.finish()
+        except Exception as error:  # whatever a model raises must not end the other sessions
+            self._failed(live, error)
+            return
         now = time.perf_counter()
         self.pace.decode.add(now - began)
         self._charge(live, now - began)
-        self._works = [item for item in self._works if item[1] is not work]
         with live.lock:
             if not live.closed:
                 live.session.complete(finished, now - since)
@@ -351,14 +295,8 @@ class Runner:
     def _charge(self, live: Live, seconds: float) -> None:
         """Write engine time to a session's account."""
         with self._changed:
-            sessions = sum(other.urgent for other in self._lives)
-        most = MOST_OWED_VIEWS * self.pace.work(self.pace.steps)
-        live.account.take(seconds, time.perf_counter(), 1 / max(1, sessions), most)
-
-    def _fail(self, chosen: list[tuple[Live, Work, float]], error: Exception) -> None:
-        for live, work, _ in chosen:
-            self._works = [item for item in self._works if item[1] is not work]
-            self._failed(live, error)
+            due = share(self._lives)
+        live.account.take(seconds, time.perf_counter(), due, MOST_OWED_VIEWS * self.pace.work(self.pace.steps))
 
     def _failed(self, live: Live, error: Exception) -> None:
         self.pace.failures += 1

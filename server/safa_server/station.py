@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from safa_server.live import Live
 from safa_server.loops import Loops
-from safa_server.runner import Live, Runner
+from safa_server.runner import Runner
 from safa_server.storage import Storage
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal

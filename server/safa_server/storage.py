@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from safa_server.runner import Live
+from safa_server.live import Live
 from safa_stream.errors import OutputError, SafaError, SnapshotError
 from safa_stream.models.interface import Model
 from safa_stream.session import snapshots

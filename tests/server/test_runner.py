@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safa_server.runner import AdmissionError, Live, Runner
+from safa_server.live import Live
+from safa_server.runner import AdmissionError, Runner
 from safa_stream.scene import parse_prompts
 from safa_stream.session import messages as m
 from safa_stream.session.livescene import LiveScene

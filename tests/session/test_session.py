@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pytest import MonkeyPatch
 
 from safa_stream.engine import chunks
 from safa_stream.errors import SafaError, SnapshotError
 from safa_stream.models.interface import Model
 from safa_stream.scene import Scene, parse_prompts
 from safa_stream.session import messages as m
-from safa_stream.session import snapshots
+from safa_stream.session import snapshots, sound
 from safa_stream.session.journal import Journal, read_journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import make_loop
@@ -230,6 +231,22 @@ def test_rewinding_plays_again_what_was_heard(model: Model) -> None:
         for shift in range(4800 - 2880, 4800 + 2880, 240)
     )
     assert best > 0.99
+
+
+def test_a_layer_that_is_cut_again_and_again_keeps_a_bounded_past(model: Model, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(sound, "MOST_TAKES", 6)
+    session = begun(model)
+    for turn in range(12):
+        session.receive(prompt(("campfire", "wind")[turn % 2], now=True, morph=0.0))
+        hear(session, 0.5)
+    takes = session.state.layers[0].sound.takes
+    assert len(takes) == 6
+    for take in takes:
+        whole = take.latents if take.latents.base is None else take.latents.base
+        assert whole.shape[1] <= session.state.layers[0].hop, "a hop does not keep its whole trajectory in memory"
+    with pytest.raises(SafaError, match="not kept any more"):
+        session.receive(m.Rewind(to=0))
+    assert jumps(hear(session, 2))[2400:].max() < 30
 
 
 def test_frozen_scenes_hold_changes_back(model: Model) -> None:

@@ -1,0 +1,20 @@
+"""A session with its lock: the event loop reads sound and hands in commands, the engine starts and completes views."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from safa_server.fairness import Account
+from safa_stream.session.session import Session
+
+
+class Live:
+    """A session and its lock. `urgent`: its clock does not wait (pacing live)."""
+
+    def __init__(self, session: Session, lead_seconds: float, urgent: bool) -> None:
+        self.session, self.lead_seconds, self.urgent = session, lead_seconds, urgent
+        self.lock = threading.Lock()
+        self.closed = False
+        self.failure: str | None = None
+        self.account = Account(time.perf_counter())
