@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 #: Most rows of a denoiser batch.
 LARGEST_BATCH = 16
-#: A view is to be ready when this share of what its layer has ahead is still left.
-SPARE_SHARE = 0.4
+#: A view is to be ready when this share of what its layer has ahead is still left, and so many seconds: the machine may be
+#: busy with something else for a moment.
+SPARE_SHARE, SPARE_SECONDS = 0.4, 1.5
 #: What has no deadline in common with the most urgent view may slow it by this share of its remaining work.
 SHARED = 0.25
 #: Who goes first, within what the deadlines allow.
@@ -69,7 +70,8 @@ def plan(needs: Sequence[Need], unit: float) -> Plan:
     slack, demand = [math.inf] * len(needs), 0.0
     for number in sorted((n for n, need in enumerate(needs) if need.bound), key=lambda n: needs[n].deadline):
         demand += needs[number].work
-        slack[number] = needs[number].deadline * (1 - SPARE_SHARE) - demand
+        deadline = needs[number].deadline
+        slack[number] = deadline - max(SPARE_SECONDS, SPARE_SHARE * deadline) - demand
     tight = min(slack, default=math.inf) < unit
 
     def rank(number: int) -> tuple[int, float]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safa_server.fairness import Account
-from safa_server.schedule import SPARE_SHARE, Need, before, plan, together
+from safa_server.schedule import SPARE_SECONDS, SPARE_SHARE, Need, before, plan, together
 
 UNIT = 0.1
 PLAYING = Need(lead=6.0, work=0.5, steps=10)
@@ -31,14 +31,14 @@ def test_who_runs_dry_first_goes_first() -> None:
 
 def test_changes_go_first_while_nobody_is_late_for_them() -> None:
     assert plan([PLAYING, CHANGE, FRESH], UNIT).order == (2, 1, 0)
-    late = replace(PLAYING, lead=0.8)
+    late = replace(PLAYING, lead=2.0)
     found = plan([late, CHANGE, FRESH], UNIT)
     assert found.tight
     assert found.order == (0, 1, 2), "what is heard, then what nobody hears yet"
 
 
 def test_work_that_is_due_together_makes_it_tight_where_each_alone_would_not() -> None:
-    one = replace(PLAYING, lead=3.0, work=1.0)
+    one = replace(PLAYING, lead=4.0, work=1.5)
     assert not plan([one, CHANGE], UNIT).tight
     assert plan([one, one, CHANGE], UNIT).tight
 
@@ -62,7 +62,8 @@ def test_slack_is_what_deadlines_leave(wanted: list[Need], unit: float) -> None:
     done = 0.0
     for deadline, number in due:
         done += wanted[number].work
-        assert math.isclose(found.slack[number], deadline * (1 - SPARE_SHARE) - done, abs_tol=1e-9)
+        spare = max(SPARE_SECONDS, SPARE_SHARE * deadline)
+        assert math.isclose(found.slack[number], deadline - spare - done, abs_tol=1e-9)
     assert found.tight == any(slack < unit for slack in found.slack)
 
 
