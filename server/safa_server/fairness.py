@@ -1,26 +1,31 @@
-"""What each session took of the engine's time beyond its share: whoever takes too much waits for the others.
+"""What each session threw away: whoever has views made again and again waits for the others.
 
-A session whose prompts change `now` all the time, or that is rewound again and again, throws views away and never has
-sound ahead. By who runs dry first alone it would always come first, and others would run dry for it. Shares are equal;
-a session that needs more, for its many layers, gets what the others leave.
+A session whose prompts change `now` all the time, or that is rewound again and again, throws sound away that was made
+for it, and is always near its end. By who runs dry first alone it would always come first, and others would run dry for
+it. So its deadlines are put off by the sound that it threw away, as if it still had it (a constant bandwidth server's are
+put off likewise: Abeni and Buttazzo, RTSS 1998). Counted in seconds of sound, as how fast the machine is just now is no
+session's fault.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: A session's changes come before what others need later until it threw so much away; so much at most is remembered.
+PATIENT_SECONDS, MOST_SECONDS = 16.0, 30.0
+
 
 @dataclass(slots=True)
 class Account:
-    """Debt: engine seconds beyond a session's share, never below 0. at: the moment, seconds, that it is of."""
+    """thrown: seconds of sound, never below 0; forgotten second by second. at: the moment, seconds, that it is of."""
 
     at: float
-    debt: float = 0.0
+    thrown: float = 0.0
 
-    def owed(self, now: float, share: float) -> float:
-        """The debt at a later moment. share: of every second of the engine, that is the session's."""
-        return max(0.0, self.debt - share * (now - self.at))
+    def left(self, now: float) -> float:
+        """What is not forgotten at a later moment."""
+        return max(0.0, self.thrown - (now - self.at))
 
-    def take(self, seconds: float, now: float, share: float, most: float) -> None:
-        """Note engine time that was spent. most: that is remembered."""
-        self.debt, self.at = min(most, self.owed(now, share) + seconds), now
+    def throw(self, seconds: float, now: float) -> None:
+        """Note sound that was made and will not be heard."""
+        self.thrown, self.at = min(MOST_SECONDS, self.left(now) + max(0.0, seconds)), now

@@ -2,7 +2,7 @@
 
     decide   what all layers want, in the order of schedule.py; start the views that come first
     compute  decode the most urgent view if its steps are made, else one solver step of it and of what may go along
-    account  real-time factor, step and decode times, batch sizes, steps that were saved, who took how much
+    account  real-time factor, step and decode times, batch sizes, steps that were saved, what was thrown away
 
 What takes long (denoising, decoding) is done without any session's lock.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from safa_server.live import Live
 from safa_server.pace import Pace, measured
 from safa_server.schedule import Plan, before, plan, together
-from safa_server.wishes import MOST_OWED_VIEWS, Wish, share, wishes_of
+from safa_server.wishes import Wish, wishes_of
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.models.interface import Model
 from safa_stream.session.layer import Work
@@ -56,7 +56,7 @@ class Runner:
         self.model, self.largest_layers = model, largest_layers
         self.pace = Pace()
         self._lives: list[Live] = []
-        self._begun: dict[Work, float] = {}
+        self._begun: dict[Work, tuple[Live, float]] = {}
         self._changed = threading.Condition()
         self._jobs: deque[tuple[Steps[Any], Future[Any]]] = deque()
         self._stopping = False
@@ -145,9 +145,8 @@ class Runner:
                 if self._stopping:
                     return
                 lives = list(self._lives)
-            wishes = wishes_of(lives, self.pace, share(lives))
-            going = {wish.work for wish in wishes}
-            self._begun = {work: since for work, since in self._begun.items() if work in going}
+            wishes = wishes_of(lives, self.pace)
+            self._forget(wishes)
             needs = [wish.need for wish in wishes]
             found = plan(needs, self.pace.unit)
             if self._begin_views(wishes, found):
@@ -197,6 +196,13 @@ class Runner:
         with self._changed:
             self._jobs.popleft()
 
+    def _forget(self, wishes: list[Wish]) -> None:
+        """Views that are not wanted any more, and what was made of them."""
+        going, now = {wish.work for wish in wishes}, time.perf_counter()
+        for work in [work for work in self._begun if work not in going]:
+            live, _ = self._begun.pop(work)
+            live.account.throw(self._hop_seconds(work) * work.view.index / work.making.steps, now)
+
     def _begin_views(self, wishes: list[Wish], found: Plan) -> bool:
         """Start views that come first; no more than are worked on together, as a later start hears of more."""
         started = False
@@ -222,7 +228,7 @@ class Runner:
                 self._failed(live, error)
                 return True
         self.pace.views_with_fewer_steps += steps is not None
-        self._begun[work] = time.perf_counter()
+        self._begun[work] = (live, time.perf_counter())
         return True
 
     def _steps_for(self, live: Live, number: int, ahead: float) -> int | None:
@@ -249,7 +255,6 @@ class Runner:
         spent = time.perf_counter() - began
         self.pace.stepped(spent, rows)
         for live, work in chosen:
-            self._charge(live, spent * work.view.rows / rows)
             if work.view in failed:
                 self._failed(live, failed[work.view])
 
@@ -271,32 +276,34 @@ class Runner:
     def _finish(self, live: Live, work: Work) -> None:
         """Decode a view whose steps are made, and give it to its session."""
         began = time.perf_counter()
-        since = self._begun.get(work, began)
+        _, since = self._begun.pop(work)
         try:
             finished = work.finish()
         except Exception as error:  # whatever a model raises must not end the other sessions
             self._failed(live, error)
             return
-        now = time.perf_counter()
+        now, hop = time.perf_counter(), self._hop_seconds(work)
         self.pace.decode.add(now - began)
-        self._charge(live, now - began)
         with live.lock:
             if not live.closed:
+                before = self._ahead(live, work.layer)
                 live.session.complete(finished, now - since)
-        self.pace.finished(
-            now - since, work.making.steps, work.view.plan.layout.hop / self.model.facts.frames_per_second
-        )
+                live.account.throw(hop - (self._ahead(live, work.layer) - before), now)
+        self.pace.finished(now - since, work.making.steps, hop)
         if self.after_view is not None:
             try:
                 self.after_view(live)
             except Exception as error:  # what is done beside the sound must not end it
                 log.error("after a view: %s: %s", type(error).__name__, error)
 
-    def _charge(self, live: Live, seconds: float) -> None:
-        """Write engine time to a session's account."""
-        with self._changed:
-            due = share(self._lives)
-        live.account.take(seconds, time.perf_counter(), due, MOST_OWED_VIEWS * self.pace.work(self.pace.steps))
+    def _hop_seconds(self, work: Work) -> float:
+        """Sound that a view adds."""
+        return work.view.plan.layout.hop / self.model.facts.frames_per_second
+
+    def _ahead(self, live: Live, number: int) -> float:
+        """Seconds of sound that a layer has ahead, heard or not."""
+        layer = live.session.state.layers.get(number)
+        return 0.0 if layer is None else (layer.sound.end - live.session.position) / live.session.rate
 
     def _failed(self, live: Live, error: Exception) -> None:
         self.pace.failures += 1

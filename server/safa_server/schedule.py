@@ -3,9 +3,8 @@
 A layer that is heard runs dry when what it has ahead has been played: its deadline. By deadlines alone a change would
 wait for views that have seconds to spare; with changes first, somebody's changes would make everybody else run dry. So
 they go first as long as there is slack: time that can be taken from all deadlines without missing one (slack stealing,
-Lehoczky and Ramos-Thuel, RTSS 1992). A session that throws its views away is always dry; so the deadlines of one that
-took more than its share of the engine are put off until it is even (as constant bandwidth servers do, Abeni and
-Buttazzo, RTSS 1998). Decoding is work like a step. Pure: the runner says what is wanted, and does what is found here.
+Lehoczky and Ramos-Thuel, RTSS 1992). The deadlines of a session that throws its views away are put off (fairness.py).
+Decoding is work like a step. Pure: the runner says what is wanted, and does what is found here.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 
 #: Most rows of a denoiser batch.
 LARGEST_BATCH = 16
-#: A view is to be ready when this share of what its layer has ahead is still left, and so many seconds: the machine may be
-#: busy with something else for a moment.
+#: A view is to be ready when this share of what its layer has ahead is still left, and so many seconds: the machine may
+#: be busy with something else for a moment.
 SPARE_SHARE, SPARE_SECONDS = 0.4, 1.5
 #: What has no deadline in common with the most urgent view may slow it by this share of its remaining work.
 SHARED = 0.25
@@ -29,15 +28,14 @@ FIRST, NEXT, PULLED = 0, 1, 2
 class Need:
     """What one layer wants of the engine: its next view.
 
-    lead: seconds of sound ahead; even: seconds until its session took no more than its share; heard: whether it plays;
-    waits: for its first sound, or for a change right after the playhead, and may do so at the others' cost; live: its
+    deadline: seconds until it runs dry, later where its session threw sound away; heard: whether it plays; waits: for
+    its first sound, or for a change right after the playhead, which comes before what others need later; live: its
     clock does not wait. steps, rows: solver steps that are left and rows of a batch that each takes; 0 steps: only the
     decoding is left. work: engine seconds to the sound.
     """
 
-    lead: float
+    deadline: float
     work: float
-    even: float = 0.0
     heard: bool = True
     waits: bool = False
     live: bool = True
@@ -48,11 +46,6 @@ class Need:
     def bound(self) -> bool:
         """Whether it has a deadline."""
         return self.live and self.heard
-
-    @property
-    def deadline(self) -> float:
-        """Seconds until its view has to be there."""
-        return max(self.lead, self.even)
 
 
 @dataclass(frozen=True, slots=True)

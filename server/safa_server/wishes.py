@@ -6,15 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from safa_server.fairness import PATIENT_SECONDS
 from safa_server.live import Live
 from safa_server.pace import Pace
 from safa_server.schedule import Need
 from safa_stream.session.layer import Work
 from safa_stream.session.session import Session
-
-#: A session's changes come first until it took more than its share by the work of so many views; of so many at most it
-#: is remembered.
-OWED_VIEWS, MOST_OWED_VIEWS = 2.0, 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +24,31 @@ class Wish:
     need: Need
 
 
-def share(lives: Sequence[Live]) -> float:
-    """What each session in real time may take of the engine."""
-    return 1 / max(1, sum(live.urgent for live in lives))
-
-
-def wishes_of(lives: Sequence[Live], pace: Pace, due: float) -> list[Wish]:
-    """Of all layers that have too little ahead, or a view in the making. due: each session's share of the engine."""
+def wishes_of(lives: Sequence[Live], pace: Pace) -> list[Wish]:
+    """Of all layers that have too little ahead, or a view in the making."""
     now, wishes = time.perf_counter(), []
     for live in lives:
-        owed = live.account.owed(now, due)
+        thrown = live.account.left(now)
         with live.lock:
             if live.closed or live.failure is not None:
                 continue
             wanting = set(live.session.wanting(live.lead_seconds))
             for number, layer in live.session.state.layers.items():
                 if layer.work is not None or number in wanting:
-                    wishes.append(Wish(live, number, layer.work, _need(live, number, pace, owed, due)))
+                    wishes.append(Wish(live, number, layer.work, _need(live, number, pace, thrown)))
     return wishes
 
 
-def _need(live: Live, number: int, pace: Pace, owed: float, due: float) -> Need:
+def _need(live: Live, number: int, pace: Pace, thrown: float) -> Need:
     session = live.session
     layer = session.state.layers[number]
     steps, rows = _left(session, number)
+    lead = layer.lead(session.position) / session.rate
     return Need(
-        lead=layer.lead(session.position) / session.rate,
+        deadline=lead + thrown,
         work=pace.left(steps, rows),
-        even=owed / due,
         heard=layer.heard_from is not None,
-        waits=session.is_waiting(number) and owed <= OWED_VIEWS * pace.work(pace.steps),
+        waits=session.is_waiting(number) and thrown <= PATIENT_SECONDS,
         live=live.urgent,
         steps=steps,
         rows=rows,

@@ -3,50 +3,41 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safa_server.fairness import Account
+from safa_server.fairness import MOST_SECONDS, Account
 from safa_server.schedule import SPARE_SECONDS, SPARE_SHARE, Need, before, plan, together
 
 UNIT = 0.1
-PLAYING = Need(lead=6.0, work=0.5, steps=10)
-CHANGE = Need(lead=6.0, work=0.5, steps=10, waits=True)
-FRESH = Need(lead=0.0, work=0.5, steps=10, heard=False, waits=True)
+PLAYING = Need(6.0, work=0.5, steps=10)
+CHANGE = Need(6.0, work=0.5, steps=10, waits=True)
+FRESH = Need(0.0, work=0.5, steps=10, heard=False, waits=True)
 
 
 def needs() -> st.SearchStrategy[list[Need]]:
     seconds = st.floats(0, 20)
-    one = st.builds(
-        Need, seconds, st.floats(0.01, 2), seconds, st.booleans(), st.booleans(), st.booleans(), st.integers(0, 50)
-    )
+    one = st.builds(Need, seconds, st.floats(0.01, 2), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 50))
     return st.lists(one, max_size=12)
 
 
 def test_who_runs_dry_first_goes_first() -> None:
-    found = plan([replace(PLAYING, lead=lead) for lead in (5.0, 3.0, 7.0)], UNIT)
+    found = plan([replace(PLAYING, deadline=deadline) for deadline in (5.0, 3.0, 7.0)], UNIT)
     assert found.order == (1, 0, 2)
 
 
 def test_changes_go_first_while_nobody_is_late_for_them() -> None:
     assert plan([PLAYING, CHANGE, FRESH], UNIT).order == (2, 1, 0)
-    late = replace(PLAYING, lead=2.0)
+    late = replace(PLAYING, deadline=2.0)
     found = plan([late, CHANGE, FRESH], UNIT)
     assert found.tight
     assert found.order == (0, 1, 2), "what is heard, then what nobody hears yet"
 
 
 def test_work_that_is_due_together_makes_it_tight_where_each_alone_would_not() -> None:
-    one = replace(PLAYING, lead=4.0, work=1.5)
+    one = replace(PLAYING, deadline=4.0, work=1.5)
     assert not plan([one, CHANGE], UNIT).tight
     assert plan([one, one, CHANGE], UNIT).tight
-
-
-def test_who_took_too_much_is_due_when_it_is_even() -> None:
-    dry = replace(PLAYING, lead=0.0)
-    assert plan([PLAYING, dry], UNIT).order == (1, 0)
-    assert plan([PLAYING, replace(dry, even=7.0)], UNIT).order == (0, 1)
 
 
 def test_who_waits_for_their_listeners_goes_last() -> None:
@@ -94,15 +85,16 @@ def test_batches_are_filled_where_rows_cost_next_to_nothing() -> None:
 
 
 def test_work_that_goes_before_is_counted() -> None:
-    wanted = [replace(PLAYING, lead=lead) for lead in (5.0, 3.0, 7.0)]
+    wanted = [replace(PLAYING, deadline=deadline) for deadline in (5.0, 3.0, 7.0)]
     found = plan(wanted, UNIT)
     assert [before(wanted, found, number) for number in range(3)] == [0.5, 0.0, 1.0]
 
 
-def test_debts_are_paid_off_in_time() -> None:
+def test_what_was_thrown_away_is_forgotten_in_time() -> None:
     account = Account(at=0.0)
-    account.take(2.0, 0.0, 0.25, most=3.0)
-    assert account.owed(4.0, 0.25) == pytest.approx(1.0)
-    account.take(5.0, 4.0, 0.25, most=3.0)
-    assert account.debt == 3.0
-    assert account.owed(100.0, 0.25) == 0.0
+    account.throw(5.0, 0.0)
+    account.throw(-3.0, 1.0)
+    assert account.left(1.0) == 4.0
+    account.throw(1000.0, 2.0)
+    assert account.left(2.0) == MOST_SECONDS
+    assert account.left(100.0) == 0.0
