@@ -2,9 +2,9 @@
 
 A session whose prompts change `now` all the time, or that is rewound again and again, throws sound away that was made
 for it, and is always near its end. By who runs dry first alone it would always come first, and others would run dry for
-it. So its deadlines are put off by the sound that it threw away, as if it still had it (a constant bandwidth server's are
-put off likewise: Abeni and Buttazzo, RTSS 1998). Counted in seconds of sound, as how fast the machine is just now is no
-session's fault.
+it. So its deadlines are put off by the sound that it threw away, as if it still had it (those of a constant bandwidth
+server are put off likewise: Abeni and Buttazzo, RTSS 1998). Counted in seconds of sound, as how fast the machine is
+just now is no session's fault.
 """
 
 from __future__ import annotations
