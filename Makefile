@@ -7,6 +7,7 @@
 # make wheel   build the wheel and the source archive into dist/
 # make bench   speed and memory of the built-in model on this machine
 # make seams   borders of views over all sounds: the figures of docs and README
+# make soak    two minutes of four live sessions, two of them attacked: nothing may be late, lost or doubled
 # make study   compare the stream's swap schedules, write docs/studies/swap-schedule.md
 # make train   train a model from a folder: make train DATA=~/recordings OUT=my-model
 # make notice  rewrite NOTICE from a manifest of recordings: make notice MANIFEST=recordings/MANIFEST.tsv
@@ -28,7 +29,7 @@ PIP_FLAGS := -qq --disable-pip-version-check --no-compile
 # OpenMP threads that spin while they wait slow each other down on few cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test test-programs test-slow check lint types imports format wheel bench seams study train notice clean distclean
+.PHONY: help demo test test-programs test-slow check lint types imports format wheel bench seams soak study train notice clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -76,6 +77,9 @@ bench: $(LIGHT)/.ready
 
 seams: $(LIGHT)/.ready
 	$(LIGHT)/bin/safa-stream eval seams $(ARGS)
+
+soak: $(LIGHT)/.ready
+	$(LIGHT)/bin/safa-stream bench soak --seconds 120 $(ARGS)
 
 study: $(LIGHT)/.ready
 	$(LIGHT)/bin/safa-stream study $(ARGS)

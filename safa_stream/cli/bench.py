@@ -126,8 +126,9 @@ def _soak(options: argparse.Namespace) -> int:
     )
     found = measured(soak.soak(plan, progress(options.quiet)))
     _say(options, found, meanings.SOAK)
-    for line in found["broken"]:
-        progress(False)(f"wrong: {line}")
+    for word in ("broken", "not_judged"):
+        for line in found[word]:
+            progress(False)(f"{word.replace('_', ' ')}: {line}")
     return 1 if found["broken"] else 0
 
 

@@ -7,12 +7,22 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from safetensors.numpy import load_file, save_file
 
-from safa_exporters.onnx import export_graphs
+from safa_exporters.onnx import export_denoiser, write
 from safa_stream.models.builtin.networks import NetworkConfig, build
-from safa_stream.models.builtin.weights import CONFIG_NAME, SHIPPED, WEIGHTS_NAME, digest, load_weights
+from safa_stream.models.builtin.weights import (
+    CONFIG_NAME,
+    DECODER_NAME,
+    LAYOUT_KEY,
+    SHIPPED,
+    WEIGHTS_NAME,
+    digest,
+    layout_digest,
+    load_weights,
+)
 
 
 def small_model(folder: Path, kind: str = "dit", seed: int = 0, graphs: bool = True) -> Path:
@@ -37,5 +47,14 @@ def small_model(folder: Path, kind: str = "dit", seed: int = 0, graphs: bool = T
     if (SHIPPED / "MODEL_CARD.md").is_file():
         shutil.copy(SHIPPED / "MODEL_CARD.md", folder)
     if graphs:
-        export_graphs(load_weights(folder))
+        export_denoiser(load_weights(folder))
+        _take_decoder(folder)
     return folder
+
+
+def _take_decoder(folder: Path) -> None:
+    """The shipped decoder's graph, as the decoder's weights are the shipped ones; tracing it again would take long."""
+    model = onnx.load(SHIPPED / DECODER_NAME)
+    del model.metadata_props[:]
+    model.metadata_props.add(key=LAYOUT_KEY, value=layout_digest(folder / WEIGHTS_NAME))
+    write(model, folder / DECODER_NAME)

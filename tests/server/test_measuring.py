@@ -20,7 +20,8 @@ import pytest
 from safa_server.header import Header, pack
 from safa_server.measuring.account import Account
 from safa_server.measuring.meanings import LIVE, SOAK
-from safa_server.measuring.soak import SoakPlan, broken
+from safa_server.measuring.processes import busy_seconds, cpu_seconds
+from safa_server.measuring.soak import SoakPlan, broken, not_judged
 from safa_server.measuring.sockets import BINARY, TEXT, Socket, framed, place
 from safa_stream.cli.main import main
 from safa_stream.errors import UsageError
@@ -164,6 +165,7 @@ def test_what_a_soak_must_not_show() -> None:
         "rss_growth": -0.02,
         "lag_seconds": 0.1,
         "alarms": [],
+        "cpu_others": 0.02,
     }
     assert broken(good, []) == []
     for change in (
@@ -179,3 +181,19 @@ def test_what_a_soak_must_not_show() -> None:
     # A run that was too short to be warm says nothing about memory.
     assert broken({**good, "rss_growth": 0.5, "warm_seconds": 20.0}, []) == []
     assert broken(good, ["a session ended"]) == ["a session ended"]
+    # What other programs take from the server is said, not held against it; what is lost is, always.
+    crowded = {**good, "underruns": 3, "cpu_others": 0.4}
+    assert broken(crowded, []) == []
+    assert not_judged(crowded) == ["3 underruns: other programs took 40 % of the cores"]
+    assert not_judged(good) == not_judged({**good, "underruns": 3}) == []
+    assert len(broken({**crowded, "samples_missing": 960}, [])) == 1
+
+
+def test_what_other_programs_use_is_counted() -> None:
+    before = busy_seconds(), cpu_seconds(os.getpid())
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    mine = cpu_seconds(os.getpid()) - before[1]
+    assert mine > 0.25
+    assert busy_seconds() - before[0] > mine - 0.05

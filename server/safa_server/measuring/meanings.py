@@ -33,6 +33,7 @@ SOAK = (
     ("sessions", "live sessions"),
     ("sessions_attacked", "of them were attacked"),
     ("underruns", "times that the sound of an undisturbed session was late"),
+    ("cpu_others", "share of the cores that other programs took; above 0.1 underruns are not judged"),
     ("underruns_attacked", "times that the sound of an attacked one was late"),
     ("fewer_steps", "views of undisturbed sessions that were made with fewer steps"),
     ("samples", "samples that clients which behave were sent"),
