@@ -8,17 +8,17 @@ import re
 import time
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.protocol import State
 
 from safa_server import control
 from safa_server.encoding import encoding_of
 from safa_server.fields import WireError
 from safa_server.hub import Hub
 from safa_server.listener import Listener
+from safa_server.outlet import Pace, SocketOutlet
 from safa_server.runner import AdmissionError
-from safa_server.security import same
+from safa_server.security import Access, same
 from safa_server.station import OpenRequest, Station
 from safa_server.wire import Request, parse, read, request_id, write
 from safa_stream.errors import FailureError, SafaError
@@ -26,66 +26,19 @@ from safa_stream.session.messages import Command
 
 log = logging.getLogger("safa_server.websocket")
 
+#: What changes a session for all who hear it.
+_STEERING = Command | control.Grant | control.Play | control.Pause
+
 _NAMED_FIELD = re.compile(r"(?:\w+ )*field '([\w.\[\]]+)'")
 
 
-class SocketOutlet:
-    """A WebSocket as the fan-out sees it: what is sent is in the system's hands, or waits here within bounds."""
-
-    def __init__(self, socket: ServerConnection, write_bytes: int) -> None:
-        self._socket = socket
-        self._write_bytes = write_bytes
-        self._closing: asyncio.Task[None] | None = None
-
-    def has_room(self) -> bool:
-        """Has the system taken nearly all that was sent so far? Never so for a connection that is closed."""
-        transport = self._socket.transport
-        return not transport.is_closing() and transport.get_write_buffer_size() < self._write_bytes
-
-    def send(self, message: str) -> None:
-        """Send without waiting; nothing happens where the connection is closing."""
-        broadcast([self._socket], message)
-
-    def send_packet(self, packet: bytes) -> None:
-        """Write a WebSocket message as it is; nothing happens where the connection is closing."""
-        # The library would frame and copy every frame for every listener. Nothing here sends fragments or compresses,
-        # and the library hands what it writes to the transport at once, so whole messages keep their order.
-        if self._socket.state is State.OPEN:
-            self._socket.transport.write(packet)
-
-    def cut(self, reason: str, code: int = 1013) -> None:
-        """Say why, and close."""
-        if self._closing is None:
-            self.send(write(control.Closing(reason=reason)))
-            self._closing = asyncio.get_running_loop().create_task(self._socket.close(code, reason[:120]))
-
-
-class Pace:
-    """So many messages a second, and twice as many in a burst; who sends more waits. Its client notices by itself."""
-
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._left = 2 * per_second
-        self._at = time.monotonic()
-
-    async def wait(self) -> bool:
-        """Wait for the turn of one message; true where it had to wait."""
-        now = time.monotonic()
-        self._left = min(2 * self._per_second, self._left + (now - self._at) * self._per_second) - 1
-        self._at = now
-        if self._left >= 0:
-            return False
-        await asyncio.sleep(-self._left / self._per_second)
-        return True
-
-
 class Connection:
-    """See the module. `permitted`: the handshake carried the server's token, or none is needed."""
+    """See the module. `access`: what the token of the handshake allows; ALL where none is needed."""
 
-    def __init__(self, socket: ServerConnection, hub: Hub, permitted: bool) -> None:
+    def __init__(self, socket: ServerConnection, hub: Hub, access: Access) -> None:
         self._socket = socket
         self._hub = hub
-        self._permitted = permitted
+        self._access = access
         self._outlet = SocketOutlet(socket, hub.limits.write_bytes)
         self._pace = Pace(hub.limits.messages_per_second)
         self._station: Station | None = None
@@ -132,8 +85,10 @@ class Connection:
 
     async def _carry_out(self, request: Request) -> None:
         body = request.body
-        if not self._permitted and not isinstance(body, control.Open | control.Join):
+        if self._access is Access.NONE and not isinstance(body, control.Open | control.Join):
             raise WireError("token", "a token is needed: say open or join with it first", "token")
+        if self._access is Access.LISTEN and isinstance(body, _STEERING):
+            raise _listen_only(f"{request.kind} is for who may steer the session")
         match body:
             case control.Open():
                 await self._open(body, request.id)
@@ -150,7 +105,7 @@ class Connection:
 
     async def _in_session(self, request: Request, station: Station, listener: Listener) -> None:
         body, command = request.body, None
-        if isinstance(body, Command | control.Grant | control.Play | control.Pause) and not listener.control:
+        if isinstance(body, _STEERING) and not listener.control:
             raise WireError("not_allowed", "this connection listens only; join with control and the session's token")
         match body:
             case control.GetState():
@@ -180,32 +135,43 @@ class Connection:
             self._hub.end(station, "the session was closed by a client")
 
     async def _open(self, body: control.Open, number: int | None) -> None:
-        self._check_permitted(body.token, None)
+        access = self._allowed(body.token, owns=False)
+        if access is Access.LISTEN:
+            raise _listen_only("it opens no session; join one", "token")
         self._check_free()
         request = OpenRequest(scene=body.scene, pacing=body.pacing, lead_seconds=body.lead, name=body.name)
         station = await self._hub.open(request)
         if not body.play:
             station.pause()
         try:
-            self._attach(station, body, True, None, number)
+            self._attach(station, body, access, True, None, number)
         except SafaError:
             self._hub.end(station, "it could not be heard")
             raise
 
     async def _join(self, body: control.Join, number: int | None) -> None:
         station = self._hub.stations.find(body.session)
-        self._check_permitted(body.token, station)
+        owns = station is not None and same(body.token, station.token)
+        access = self._allowed(body.token, owns)
         self._check_free()
         if station is None:
             raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
-        if body.control and not same(body.token, station.token):
+        if body.control and not owns:
+            if access is Access.LISTEN:
+                raise _listen_only("to control a session, join with the session's token", "token")
             raise WireError("not_allowed", "to control a session, join with the session's token", "token")
-        self._attach(station, body, body.control, body.from_, number)
+        self._attach(station, body, access, body.control, body.from_, number)
         if body.from_ is not None:
             self._hub.metrics.add("safa_resumed_total")
 
     def _attach(
-        self, station: Station, body: control.Open | control.Join, steers: bool, after: int | None, number: int | None
+        self,
+        station: Station,
+        body: control.Open | control.Join,
+        access: Access,
+        steers: bool,
+        after: int | None,
+        number: int | None,
     ) -> None:
         """Answer and begin to listen in one step of the event loop, so that nothing is missed or comes too early."""
         encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels)
@@ -222,19 +188,26 @@ class Connection:
             position=station.position,
             playing=station.playing,
             control=steers,
+            guarded=self._hub.security.token is not None,
+            listen_token=self._hub.security.listen_token,
             resume_seconds=self._hub.limits.resume_seconds,
             credit=fanout.credit,
             resumed_from=None if after is None else listener.first,
             state=station.state(),
         )
-        self._station, self._listener, self._permitted = station, listener, True
+        self._station, self._listener, self._access = station, listener, access
         self._outlet.send(write(opened, number))
         fanout.pump()
 
-    def _check_permitted(self, given: str | None, station: Station | None) -> None:
-        known = self._hub.security.permits(given) or (station is not None and same(given, station.token))
-        if not self._permitted and not known:
+    def _allowed(self, given: str | None, owns: bool) -> Access:
+        """What this client may do with a token beside the handshake's; `owns`: it is the session's.
+
+        Raises WireError where that is nothing.
+        """
+        access = max(self._access, self._hub.security.access(given), Access.ALL if owns else Access.NONE)
+        if access is Access.NONE:
             raise WireError("token", "the token is missing or wrong", "token")
+        return access
 
     def _check_free(self) -> None:
         if self._station is not None:
@@ -244,6 +217,10 @@ class Connection:
         if self._station is None or self._listener is None:
             raise WireError("not_open", "this connection has no session yet: say open or join first")
         return self._station, self._listener
+
+
+def _listen_only(reason: str, field: str | None = None) -> WireError:
+    return WireError("listen_only", f"this token only listens: {reason}", field)
 
 
 def _refusal(error: SafaError) -> control.Error:

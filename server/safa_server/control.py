@@ -20,6 +20,7 @@ Code = Literal[
     "missing_field",
     "bad_value",
     "token",
+    "listen_only",
     "not_allowed",
     "not_open",
     "already_open",
@@ -38,6 +39,7 @@ CODES: Mapping[Code, str] = {
     "missing_field": "a field that its type needs is missing; `field` names it",
     "bad_value": "a field's value is of the wrong kind or out of range; `field` names it",
     "token": "the server's token is missing or wrong; the connection is closed with 1008",
+    "listen_only": "the listen token hears sessions; it opens and steers none",
     "not_allowed": "this connection only listens, or the session's token is missing or wrong",
     "not_open": "this connection has no session yet",
     "already_open": "this connection has a session already",
@@ -73,9 +75,9 @@ class Open:
 class Join:
     """Listen to a session that exists, or come back to it.
 
-    token: the session's, which `control` (to steer it, too) needs; a listener may give the server's instead. from: the
-    last frame that is not wanted again, by sequence number: every later one is sent, the same bytes as before. Without
-    it frames come from now on.
+    token: the session's, which `control` (to steer it, too) needs; a listener may give the server's, or its listen
+    token, instead. from: the last frame that is not wanted again, by sequence number: every later one is sent, the same
+    bytes as before. Without it frames come from now on.
     """
 
     session: str
@@ -164,10 +166,11 @@ CONTROLS: Mapping[str, type[Control]] = {
 class Opened:
     """The answer to `open` and `join`.
 
-    token: the session's secret, for who opened it or may control it; resume_seconds: how long it waits for a lost
-    client; rate, channels, format: of the frames that follow; session_rate, position: of the session's clock; credit:
-    samples granted that have not left yet (pull); resumed_from: the first frame that will be sent, where `from` was
-    given: later than asked for if the server no longer has all, null if it has none yet.
+    token: the session's secret, for who opened it or may control it; guarded: whether the server wants a token of
+    everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
+    long the session waits for a lost client; rate, channels, format: of the frames that follow; session_rate, position:
+    of the session's clock; credit: samples granted that have not left yet (pull); resumed_from: the first frame that
+    will be sent, where `from` was given: later than asked for if the server no longer has all, null if it has none yet.
     """
 
     session: str
@@ -180,6 +183,8 @@ class Opened:
     position: int
     playing: bool
     control: bool
+    guarded: bool
+    listen_token: str | None
     resume_seconds: float
     credit: int
     resumed_from: int | None

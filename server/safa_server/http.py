@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import numpy as np
 
 from safa_server.metrics import CONTENT_TYPE, Registry
-from safa_server.security import Security, same, token_in
+from safa_server.security import Access, Security, same, token_in
 from safa_server.stations import Stations
 from safa_stream.errors import UsageError
 from safa_stream.types import FloatArray
@@ -130,12 +130,15 @@ class Http:
             return self._loop(path.split("/")[2:], given)
         if path not in ("/metrics", "/protocol.json", "/osc"):
             return self._file(path)
-        if not self.security.permits(given):
+        access = self.security.access(given)
+        if access is Access.NONE:
             return unauthorized()
-        if path == "/metrics":
-            return HttpResponse(HTTPStatus.OK, CONTENT_TYPE, self.metrics.text().encode())
         if path == "/protocol.json":
             return _json(self.protocol())
+        if access is Access.LISTEN:
+            return forbidden()
+        if path == "/metrics":
+            return HttpResponse(HTTPStatus.OK, CONTENT_TYPE, self.metrics.text().encode())
         return self._osc("text/html" in request.headers.get("accept", ""))
 
     def _readiness(self) -> HttpResponse:
@@ -153,9 +156,9 @@ class Http:
         return HttpResponse(HTTPStatus.OK, JSON, self.osc("json").encode())
 
     def _loop(self, parts: list[str], given: str | None) -> HttpResponse:
-        """/sessions/ID/loops/NAME.wav; the session's own token opens it as well."""
+        """/sessions/ID/loops/NAME.wav; the session's own token opens it as well, and that of who listens."""
         station = self.stations.find(parts[0])
-        if not same(given, station.token if station else None) and not self.security.permits(given):
+        if not same(given, station.token if station else None) and self.security.access(given) is Access.NONE:
             return unauthorized()
         if station is None or len(parts) != 3 or parts[1] != "loops" or not parts[2].endswith(".wav"):
             return refusal(HTTPStatus.NOT_FOUND, "there is no such session or loop")
@@ -207,6 +210,11 @@ def unauthorized() -> HttpResponse:
         'a token is needed: "Authorization: Bearer TOKEN" or ?token=TOKEN',
         (("WWW-Authenticate", "Bearer"),),
     )
+
+
+def forbidden() -> HttpResponse:
+    """The listen token is right, and not enough."""
+    return refusal(HTTPStatus.FORBIDDEN, "the listen token hears sessions, and nothing else")
 
 
 def wav(samples: FloatArray, rate: int) -> bytes:

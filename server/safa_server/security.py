@@ -1,7 +1,8 @@
 """Who may talk to the server: tokens, browsers' origins, host names, TLS.
 
 Bound to loopback, the server needs no token, and answers only to loopback names: a page from elsewhere whose name was
-made to point at 127.0.0.1 gets nothing. Beyond loopback a token is required.
+made to point at 127.0.0.1 gets nothing. Beyond loopback a token is required. A second one, the listen token, lets its
+holders hear sessions and no more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import secrets
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -43,33 +45,66 @@ def same(given: str | None, secret: str | None) -> bool:
     return hmac.compare_digest(given.encode(errors="surrogatepass"), secret.encode())
 
 
+class Access(IntEnum):
+    """What a client may do. NONE: what needs no token; LISTEN: join sessions and hear them; ALL: open them, too.
+
+    To steer a session that another client opened takes that session's own token beside it.
+    """
+
+    NONE = 0
+    LISTEN = 1
+    ALL = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Security:
-    """token: what clients need to know, None for loopback only; origins: further pages that may connect, "*" for all;
-    hosts: names by which the server may be called, None for any."""
+    """token: what clients need to know, None for loopback only; listen_token: what those need who only listen, None
+    where all know the other one; origins: further pages that may connect, "*" for all; hosts: names by which the server
+    may be called, None for any."""
 
     token: str | None = None
+    listen_token: str | None = None
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, host: str, token: str | None = None, origins: tuple[str, ...] = ()) -> Security:
-        """The rules of a server that is bound to `host`; beyond loopback it needs a token. Raises UsageError."""
+    def of(
+        cls,
+        host: str,
+        token: str | None = None,
+        origins: tuple[str, ...] = (),
+        listen_token: str | None = None,
+    ) -> Security:
+        """The rules of a server that is bound to `host`; beyond loopback it needs a token. A listen token needs another
+        one beside it: alone it would keep nobody from steering. Raises UsageError."""
         loopback = is_loopback(host)
         if not loopback and not token:
             raise UsageError(
                 f"host {host!r} can be reached from other machines: set a token, or bind to 127.0.0.1 instead"
             )
-        if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
-            raise UsageError("the token must have at least 8 characters, printable ASCII only")
+        for secret, what in ((token, "token"), (listen_token, "listen token")):
+            if secret is not None and (len(secret) < 8 or not secret.isascii() or not secret.isprintable()):
+                raise UsageError(f"the {what} must have at least 8 characters, printable ASCII only")
+        if listen_token is not None and token is None:
+            raise UsageError(
+                "a listen token needs a token beside it: without one, whoever reaches the server may open sessions"
+            )
+        if same(listen_token, token):
+            raise UsageError("token and listen token must differ: whoever has the listen token may not steer")
         for origin in origins:
             if origin != "*" and (urlsplit(origin).scheme not in _PORTS or not urlsplit(origin).netloc):
                 raise UsageError(f"origin {origin!r} must be like https://example.org, or * for all")
-        return cls(token, origins, ("localhost",) if loopback else None)
+        return cls(token, listen_token, origins, ("localhost",) if loopback else None)
+
+    def access(self, given: str | None) -> Access:
+        """What who gave this token (None: none) may do."""
+        if self.token is None or same(given, self.token):
+            return Access.ALL
+        return Access.LISTEN if same(given, self.listen_token) else Access.NONE
 
     def permits(self, given: str | None) -> bool:
-        """May who gave this token (None: none) use the server?"""
-        return self.token is None or same(given, self.token)
+        """May who gave this token (None: none) use all of the server?"""
+        return self.access(given) is Access.ALL
 
     def knows_host(self, header: str | None) -> bool:
         """May the server be called by the name in the Host header? Without a header it is no browser."""

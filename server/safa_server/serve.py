@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from safa_server import osc_documents
+from safa_server import loop_errors, osc_documents
+from safa_server.address import Address
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest
 from safa_server.discovery import announced, wanted
 from safa_server.http import Http, HttpRequest
@@ -45,44 +46,6 @@ log = logging.getLogger("safa_server")
 MAIN = "main"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server that is up can be reached; ports of what it does not serve are None."""
-
-    host: str
-    port: int
-    osc_port: int | None
-    osc_tcp_port: int | None
-    oscquery_port: int | None
-    token: str | None
-    tls: bool
-    session: str | None = None
-    session_token: str | None = None
-
-    @property
-    def url(self) -> str:
-        """The page's address; behind # (so that it is not sent or logged) the token, or the server's own session."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        secret = f"#token={self.token}" if self.token else ""
-        if self.session is not None:
-            secret = f"#session={self.session}&token={self.session_token}&control=1"
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/{secret}"
-
-    def ready_file(self) -> dict[str, Any]:
-        """What the ready file holds."""
-        return {
-            "host": self.host,
-            "port": self.port,
-            "osc_port": self.osc_port,
-            "osc_tcp_port": self.osc_tcp_port,
-            "oscquery_port": self.oscquery_port,
-            "token": self.token,
-            "pid": os.getpid(),
-            "url": self.url,
-            "session": self.session,
-        }
-
-
 def run(settings: Settings, ready: Callable[[Address], None]) -> None:
     """`serve` on an event loop of its own."""
     asyncio.run(serve(settings, ready))
@@ -95,8 +58,10 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     """
     settings = _with_token(settings)
     stop = stop or _stop_on_signals()
+    asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
     async with AsyncExitStack() as stack:
         model = load(settings.model, settings.backend)
+        log.info("model %s, licence %s, %d Hz", model.facts.name, model.facts.licence, model.facts.sample_rate)
         storage = None if settings.state is None else Storage(settings.state, model, BLOCK)
         runner = Runner(model, settings.layers)
         await asyncio.to_thread(runner.start)
@@ -125,7 +90,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
 async def _open_ports(
     stack: AsyncExitStack, settings: Settings, stations: Stations, runner: Runner
 ) -> tuple[Address, Hub]:
-    security = Security.of(settings.host, settings.token, settings.origins)
+    security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
     registry = Registry()
     hub = Hub(stations, security, settings.limits, registry, settings.session_seconds)
     tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
@@ -177,6 +142,7 @@ async def _open_ports(
         query_port,
         settings.token,
         tls is not None,
+        listen_token=settings.listen_token,
     )
     return address, hub
 

@@ -29,10 +29,13 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on; beyond loopback a token is needed", "ADDRESS")
     port: int = _setting(8600, "port of page, WebSocket and HTTP; 0 takes a free one", "PORT")
     token: str | None = _setting(None, "what clients must know; made up beyond loopback if not given", "TOKEN")
+    listen_token: str | None = _setting(
+        None, "what clients must know who may hear sessions and not steer; beside a token", "TOKEN"
+    )
     origins: tuple[str, ...] = _setting((), "web pages that may connect besides this server's own", "URL,...")
     tls_cert: Path | None = _setting(None, "certificate chain (PEM) for https and wss", "FILE")
     tls_key: Path | None = _setting(None, "its key, if not in the same file", "FILE")
-    model: str = _setting("builtin", "builtin, or the folder of a model of your own", "NAME")
+    model: str = _setting("builtin", "builtin, a model's folder, or an id on the hub such as cvssp/audioldm2", "NAME")
     backend: str = _setting("auto", "what runs the networks, such as onnx or torch-cuda", "BACKEND")
     sessions: int = _setting(64, "sessions at a time at most", "N")
     session_seconds: float | None = _setting(

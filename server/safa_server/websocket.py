@@ -25,9 +25,9 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from safa_server.connection import Connection
-from safa_server.http import Http, HttpRequest, HttpResponse, refusal, unauthorized
+from safa_server.http import Http, HttpRequest, HttpResponse, forbidden, refusal, unauthorized
 from safa_server.hub import SWEEP_SECONDS, Hub
-from safa_server.security import token_in
+from safa_server.security import Access, token_in
 from safa_stream.errors import FailureError
 
 PATH = "/ws"
@@ -184,8 +184,11 @@ class Front:
             return self._refused("origin", refusal(HTTPStatus.FORBIDDEN, "pages of that origin may not connect"))
         if route is not None:
             given = given or route.token(asked)
-        if not security.permits(given) and (given is not None or route is not None):
+        access = security.access(given)
+        if access is Access.NONE and (given is not None or route is not None):
             return self._refused("token", unauthorized())
+        if access is Access.LISTEN and route is not None:
+            return self._refused("token", forbidden())
         if self._open >= self._hub.limits.connections:
             busy = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", (("Retry-After", "5"),))
             return self._refused("too many", busy)
@@ -209,8 +212,8 @@ class Front:
             if route is not None:
                 await route.serve(connection)
             else:
-                permitted = self._hub.security.permits(token_in(asked.headers, asked.query))
-                await Connection(connection, self._hub, permitted).run()
+                access = self._hub.security.access(token_in(asked.headers, asked.query))
+                await Connection(connection, self._hub, access).run()
         except Exception as error:
             log.error("a connection failed: %s: %s", type(error).__name__, error)
             await connection.close(1011, "the server failed")

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,29 @@ LIVE = (*COMMAND, "serve", "--port", "0", "--osc-port", "-1", "--layers", "16", 
 TOY = (sys.executable, str(HERE / "serving.py"))
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server in a process of its own. ready: what its ready file says."""
+
+    process: subprocess.Popen[bytes]
+    ready: dict[str, Any]
+
+    @property
+    def port(self) -> int:
+        return int(self.ready["port"])
+
+    def kill(self) -> None:
+        """End it without a word, as a crash would."""
+        self.process.kill()
+        self.process.wait(10)
+
+
 @contextmanager
-def served(command: Sequence[str], folder: Path, token: str | None = None) -> Iterator[int]:
-    """A server of its own while this context lasts; gives its port. Its log may hold no traceback."""
+def started(command: Sequence[str], folder: Path, *flags: str) -> Iterator[Server]:
+    """A server of its own while this context lasts. Its log may hold no traceback."""
     ready = folder / "ready.json"
-    command = [*command, "--ready-file", str(ready), *(["--token", token] if token else [])]
+    ready.unlink(missing_ok=True)
+    command = [*command, "--ready-file", str(ready), *flags]
     path = os.pathsep.join(map(str, (ROOT, ROOT / "server", ROOT / "exporters")))
     with (folder / "server.log").open("w+") as log:
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=log, stderr=log)
@@ -61,13 +80,20 @@ def served(command: Sequence[str], folder: Path, token: str | None = None) -> It
             if not ready.exists():
                 log.seek(0)
                 pytest.fail(f"the server did not start: {log.read()[-2000:]}")
-            yield int(json.loads(ready.read_text())["port"])
+            yield Server(process, json.loads(ready.read_text()))
         finally:
             process.terminate()
             process.wait(10)
             log.seek(0)
             said = log.read()
         assert "Traceback" not in said, said[-2000:]
+
+
+@contextmanager
+def served(command: Sequence[str], folder: Path, *flags: str) -> Iterator[int]:
+    """The same; gives its port."""
+    with started(command, folder, *flags) as server:
+        yield server.port
 
 
 def wait_for(met: Callable[[], Any], seconds: float = PATIENCE) -> Any:

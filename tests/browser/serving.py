@@ -1,4 +1,4 @@
-"""A live server with the toy model, in a process of its own: `python serving.py --ready-file FILE [--token TOKEN]`.
+"""A live server with the toy model, in a process of its own: `python serving.py --ready-file FILE`, and tokens.
 
 For tests about controls: they should not wait for sound that nobody measures. `safa-stream serve` loads no such model,
 so its parts are put together here; the tests about sound and looks use the command itself.
@@ -25,12 +25,13 @@ from safa_server.websocket import Front
 from tests.toy import FACTS, ToyDecoder, ToyModel
 
 
-async def serve(ready: Path, token: str | None) -> None:
+async def serve(ready: Path, token: str | None, listen_token: str | None) -> None:
     """Serve until the process is ended."""
     facts = replace(FACTS, sample_rate=48_000, samples_per_frame=1920)
     runner = Runner(ToyModel(facts=facts, sampled_decoder=ToyDecoder(samples_per_frame=1920)), largest_layers=64)
     runner.start()
-    stations, metrics, security = Stations(runner), Registry(), Security.of("127.0.0.1", token)
+    stations, metrics = Stations(runner), Registry()
+    security = Security.of("127.0.0.1", token, listen_token=listen_token)
     http = Http(stations, security, metrics, page_folder(), lambda: None, document)
     async with Front(Hub(stations, security, Limits(), metrics), http).listen("127.0.0.1", 0) as port:
         partial = ready.with_suffix(".partial")
@@ -43,5 +44,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready-file", type=Path, required=True)
     parser.add_argument("--token")
+    parser.add_argument("--listen-token")
     given = parser.parse_args()
-    asyncio.run(serve(given.ready_file, given.token))
+    asyncio.run(serve(given.ready_file, given.token, given.listen_token))

@@ -76,6 +76,25 @@ def test_light_and_dark_desktop_and_phone(live_port: int, open_page: Opener, pic
     page.screenshot(path=pictures / "notice.png")
 
 
+def test_the_player_of_who_only_listens(toy_port: int, open_page: Opener, pictures: Path) -> None:
+    host = open_page(f"http://127.0.0.1:{toy_port}/", viewport=SIZES["tablet"])
+    session = host.play()
+    host.page.click("#share")
+    page = open_page(host.page.input_value("#share-link"), viewport=SIZES["desktop"]).page
+    page.click("#play")
+    page.wait_for_timeout(2000)
+    for device, scheme in (("desktop", "light"), ("phone", "dark")):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.set_viewport_size(SIZES[device])
+        page.wait_for_timeout(600)
+        take(page, pictures / f"listening-{device}-{scheme}.png")
+        assert faults(page) == []
+    page.click("#share")
+    page.screenshot(path=pictures / "listening-share.png")
+    assert faults(page) == []
+    Witness(toy_port, session["session"], session["token"]).end()
+
+
 def test_less_motion_where_it_is_asked_for(toy_port: int, open_page: Opener) -> None:
     watched = open_page(f"http://127.0.0.1:{toy_port}/", viewport=SIZES["phone"], reduced_motion="reduce")
     page = watched.page

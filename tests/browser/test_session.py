@@ -18,8 +18,7 @@ def test_a_shared_link_listens_and_does_not_steer(desk: Desk, open_page: Opener)
     desk.page.click("#share")
     link = desk.page.input_value("#share-link")
     assert urlsplit(link).query == "" and desk.watched.session()["token"] not in link
-    desk.page.check("#share-control")
-    steering = dict(parse_qsl(urlsplit(desk.page.input_value("#share-link")).fragment))
+    steering = dict(parse_qsl(urlsplit(desk.page.input_value("#share-steer")).fragment))
     kept = desk.watched.session()
     assert steering == {"session": kept["session"], "token": kept["token"], "control": "1"}
     desk.press("#share-dialog", "Escape")
@@ -27,6 +26,7 @@ def test_a_shared_link_listens_and_does_not_steer(desk: Desk, open_page: Opener)
     other.play()
     assert other.page.inner_text("#connection") == "Listening" and "#" not in other.page.url
     assert other.page.locator("#strips button:enabled").count() == 0 and other.page.is_disabled("#pad-text")
+    assert other.page.is_hidden("#mixer-card") and other.page.is_hidden("#prompts")
     position = desk.witness.state()["position"]
     other.page.click("#play")
     assert desk.witness.state()["playing"] is True and desk.witness.state()["position"] >= position
@@ -59,20 +59,23 @@ def test_a_loop_is_captured_and_downloaded(desk: Desk, tmp_path: Path) -> None:
 
 def test_a_guarded_server_is_asked_with_its_token(open_page: Opener, tmp_path: Path) -> None:
     token = "a-long-enough-token"
-    with served(TOY, tmp_path, token) as port:
+    with served(TOY, tmp_path, "--token", token) as port:
         watched = open_page(f"http://127.0.0.1:{port}/", viewport={"width": 900, "height": 700})
         page = watched.page
         page.click("#play")
         page.wait_for_selector("#access", state="visible")
         page.keyboard.type("not-the-token")
         page.keyboard.press("Enter")
-        page.wait_for_selector("#access", state="hidden")
+        # It is refused again, sooner than one may see that the form was away.
+        wait_for(lambda: page.evaluate("0") == 0 and any("not-the-token" in text for text in watched.sent))
+        watched.until("document.getElementById('connection').textContent === 'Disconnected'")
         page.wait_for_selector("#access", state="visible")
         page.fill("#access-key", token)
         page.keyboard.press("Enter")
         watched.until("document.getElementById('connection').textContent === 'Connected'")
         page.wait_for_selector("#access", state="hidden")
         page.click("#share")
+        assert page.inner_text("#share-hint").endswith("the secret in this link could steer as well.")
         guest = open_page(page.input_value("#share-link"), viewport={"width": 360, "height": 700})
         guest.page.click("#play")
         guest.until("document.getElementById('connection').textContent === 'Listening'")

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
 import soundfile
 
-from safa_server.client import SafaClient
+from safa_server.client import Refused, SafaClient
+from safa_server.control import Open
 from safa_stream.scene import parse_prompts
 from safa_stream.session import messages as m
 from tests.server.osc_rig import Wire, packet, peer
@@ -166,6 +168,25 @@ def test_a_clients_session_ends_at_its_time_and_the_servers_own_goes_on(tmp_path
         asyncio.run(use(address))
 
 
+def test_beyond_loopback_a_link_to_listen_stands_beside_a_token_that_is_made_up(tmp_path: Path) -> None:
+    async def use(address: dict[str, Any]) -> None:
+        link = dict(parse_qsl(urlsplit(address["listen_url"]).fragment))
+        assert link == {"session": address["session"], "token": "only-for-the-ears"}
+        async with SafaClient.connect(url(address), link["token"]) as listener:
+            await listener.join(link["session"])
+            await listen(listener, 0.5)
+            for message in (m.Mix(gain=-6.0), Open(scene="campfire")):
+                with pytest.raises(Refused) as caught:
+                    await listener.ask(message)
+                assert caught.value.answer["code"] == "listen_only"
+        async with SafaClient.connect(url(address), address["token"]) as visitor:
+            assert (await visitor.open("campfire", lead=2.0))["listen_token"] == link["token"]
+
+    flags = ("--host", "0.0.0.0", "--listen-token", "only-for-the-ears", "--prompt", "rain", "--layers", "2")
+    with server(tmp_path, *flags, "--no-announce") as (_, address):
+        asyncio.run(use(address))
+
+
 def test_osc_is_framed_and_sent_on_as_the_settings_say(tmp_path: Path) -> None:
     async def use(address: dict[str, Any]) -> None:
         with peer() as one:
@@ -190,6 +211,8 @@ def test_osc_is_framed_and_sent_on_as_the_settings_say(tmp_path: Path) -> None:
     "flags, said",
     [
         (["--host", "0.0.0.0", "--token", "short"], "at least 8 characters"),
+        (["--token", "a-long-token", "--listen-token", "a-long-token"], "token and listen token must differ"),
+        (["--listen-token", "a-long-token"], "a listen token needs a token beside it"),
         (["--tls-cert", "/nowhere.pem"], "/nowhere.pem is not a file"),
         (["--port", "70000"], "'port' must be a port"),
         (["--scene", "/nowhere.json"], "cannot read the scene /nowhere.json"),

@@ -2,6 +2,7 @@
 
 import { byId, milliseconds, slider } from "./dom.js";
 import { keepKey, keepLink, readLink, socketUrl } from "./link.js";
+import { Listening } from "./listening.js";
 import { Loops } from "./loops.js";
 import { OutputMeter } from "./meters.js";
 import { Mixer } from "./mixer.js";
@@ -21,7 +22,6 @@ const RATE = 48000; // Hz, of the sound that is asked for
 const LOOK_EVERY = 250; // ms between two looks at the session's state
 const PLAYHEAD_EVERY = 1000; // ms between two reports of what is heard
 const PAUSED_FOR_GOOD = 1000; // ms after which frames that still come while the sound stands are not kept
-const STEERING = ["transport-controls", "mixer-controls", "scenes-controls", "loops-controls"];
 
 class App {
   #safa = new Safa(socketUrl());
@@ -42,6 +42,7 @@ class App {
   #readouts = new Readouts();
   #meter = new OutputMeter(byId("output-meter"));
   #share = new Share();
+  #desk = new Listening();
   #spectrogram = new Spectrogram(byId("spectrogram"), byId("scale"));
   #target;
   #transport;
@@ -88,6 +89,7 @@ class App {
       failed: (error) => this.#refused(error),
     });
     this.#listen();
+    this.#steerable();
   }
 
   #change() {
@@ -103,6 +105,7 @@ class App {
       event.preventDefault();
       this.#key = byId("access-key").value;
       keepKey(this.#key);
+      if (this.#link && !this.#link.mine) this.#link.token = ""; // it was refused
       byId("access").hidden = true;
       this.#play();
     });
@@ -165,14 +168,19 @@ class App {
     const token = this.#key || undefined;
     const scene = { format: "safa-scene-1", prompts: this.#pads.prompts };
     this.#session = (await this.#joinLinked(wanted)) ?? (await this.#safa.open({ scene, pacing: "live", token, ...wanted }));
-    const { id, token: secret, control } = this.#safa.session;
-    this.#link = { session: id, token: secret, control, mine: control };
+    const { session, token: secret, control } = this.#session;
+    this.#link = { session, token: secret ?? this.#link?.token ?? "", control, mine: control };
     keepLink(this.#link);
     this.#lost = 0;
     this.#notices.connection("open", !control);
     this.#steerable();
-    this.#share.show(this.#safa.session, Boolean(this.#key));
+    this.#share.show(this.#session, this.#link.token);
     this.#show(this.#session.state);
+  }
+
+  /** Whether this page only listens, now or once it is played. */
+  get #only() {
+    return this.#session ? !this.#session.control : Boolean(this.#link) && !this.#link.control;
   }
 
   /** The session that the address or this tab names; null where there is none, or where this tab's own has ended. */
@@ -184,17 +192,17 @@ class App {
     } catch (error) {
       if (error.code === "closed" || (error.code === "token" && !mine)) throw error; // worth another try
       keepLink(null);
+      if (!control) throw error; // a page that was opened to listen stays so
       this.#link = null;
+      this.#steerable();
       if (mine) return null;
       throw error;
     }
   }
 
   #steerable() {
-    const control = Boolean(this.#session?.control);
-    for (const id of STEERING) byId(id).disabled = !control;
-    byId("prompts-controls").disabled = Boolean(this.#session) && !control;
-    this.#pads.say(this.#session && !control ? "This link listens only." : "");
+    this.#desk.show({ only: this.#only, control: Boolean(this.#session?.control) });
+    this.#pads.say("");
   }
 
   #connection({ state, reason, resumed }) {
@@ -202,15 +210,16 @@ class App {
     if (state === "resuming") this.#failed = "connection";
     if (state === "open" && resumed) this.#notices.clear();
     if (state !== "closed" || !this.#session) return;
+    const only = this.#only;
     this.#session = null;
     this.#listening = false;
     keepLink(null);
-    this.#link = null;
+    if (!only) this.#link = null;
     this.#transport.playing(false);
     this.#share.show(null);
     this.#mixer.clear();
     this.#steerable();
-    this.#refused({ message: `${reason}. Play begins a new session.` });
+    this.#refused({ message: `${reason}. Play ${only ? "tries again" : "begins a new session"}.` });
   }
 
   async #command(type, fields) {
@@ -269,6 +278,7 @@ class App {
     this.#pads.show(layers, state.frozen);
     this.#mixer.show({ layers, master: state.master }, this.#pads.layer);
     this.#transport.frozen(state.frozen);
+    this.#desk.heard(layers);
   }
 
   #figures() {

@@ -22,6 +22,7 @@ const [HEADER_BYTES, MAGIC] = [48, 0x41464153]; // "SAFA", little-endian
 const ACK_EVERY = 10; // frames
 const [PING_EVERY, SILENCE] = [2000, 8000]; // ms; after so long without a word the connection counts as dropped
 const RETRY = [200, 500, 1000, 2000, 4000]; // ms before each further attempt to resume
+const ABSENCE = 600_000; // ms that a lost server is waited for: one that is started again may still have the session
 
 /** What the server refused, or why it cannot be reached. `code` and `field` are the server's, where it gave them. */
 export class SafaError extends Error {
@@ -57,7 +58,6 @@ export class Safa extends EventTarget {
   #url;
   #socket = null;
   #joined = null; // fields of "join" that take the session up again
-  #keptFor = 0; // ms that the server keeps the session for who dropped
   #waiting = new Map(); // id of a message -> {resolve, reject}
   #number = 0;
   #sequence = -1; // of the last frame that arrived
@@ -113,7 +113,6 @@ export class Safa extends EventTarget {
       const opened = await this.send(type, fields);
       const { format, rate, channels, token, control = true } = fields;
       this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels };
-      this.#keptFor = opened.resume_seconds * 1000;
       this.#tell("connection", { state: "open", reason: "", resumed: false });
       return opened;
     } catch (error) {
@@ -165,7 +164,7 @@ export class Safa extends EventTarget {
 
   async #dropped(reason) {
     const joined = this.#joined;
-    const deadline = performance.now() + this.#keptFor;
+    const deadline = performance.now() + ABSENCE;
     this.#release(joined ? "resuming" : "closed", reason);
     for (let attempt = 0; joined && joined === this.#joined; attempt += 1) {
       await new Promise((resolve) => setTimeout(resolve, RETRY[Math.min(attempt, RETRY.length - 1)]));

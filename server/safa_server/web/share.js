@@ -1,44 +1,50 @@
-/** The dialog that hands on a link to the session. */
+/** The dialog that hands on links to the session: one to listen, and for who may steer one to steer. */
 
 import { byId, setText } from "./dom.js";
 import { makeLink } from "./link.js";
 
+const HEARS = "Whoever has this link hears what you hear.";
+const COULD_STEER = " This server has no listen token: the secret in this link could steer as well.";
+
 export class Share {
+  #listen = ""; // what the link to listen carries
   #session = null;
-  #guarded = false;
 
   constructor() {
     const dialog = byId("share-dialog");
     byId("share").addEventListener("click", () => {
-      byId("share-control").checked = false;
       this.#draw();
       dialog.showModal();
       byId("share-link").select();
     });
-    byId("share-control").addEventListener("change", () => this.#draw());
-    byId("share-copy").addEventListener("click", () => this.#copy());
+    byId("share-copy").addEventListener("click", () => this.#copy(byId("share-link")));
+    byId("share-steer-copy").addEventListener("click", () => this.#copy(byId("share-steer")));
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   }
 
-  /** session: {id, token, control}, or null while there is none. guarded: whether the server wants a token of everyone. */
-  show(session, guarded = false) {
+  /**
+   * session: the server's answer to "open" or "join", or null while there is none; secret: what the link that led here
+   * carried, or the session's own token. What was typed in to get here is nobody else's and is not handed on.
+   */
+  show(session, secret = "") {
     this.#session = session;
-    this.#guarded = guarded;
     byId("share").disabled = !session;
-    byId("share-control").disabled = !session?.control;
+    if (!session && byId("share-dialog").open) byId("share-dialog").close();
+    if (!session) return;
+    // Who only listens gets no secret where none is needed: it could steer as well.
+    this.#listen = session.listen_token ?? (session.guarded ? secret : "");
+    byId("share-steering").hidden = byId("share-steering").disabled = !session.control;
   }
 
   #draw() {
-    const control = byId("share-control").checked;
-    const { id, token } = this.#session;
-    // Who only listens gets no key where none is needed: it could steer as well.
-    byId("share-link").value = makeLink({ session: id, token: control || this.#guarded ? token : "", control });
-    setText(byId("share-hint"), control ? "Whoever has this link hears and steers this session." : "Whoever has this link hears what you hear.");
+    const { session, token, control, guarded, listen_token: own } = this.#session;
+    byId("share-link").value = makeLink({ session, token: this.#listen, control: false });
+    byId("share-steer").value = control ? makeLink({ session, token, control }) : "";
+    setText(byId("share-hint"), HEARS + (guarded && !own && this.#listen ? COULD_STEER : ""));
     setText(byId("share-done"), "");
   }
 
-  async #copy() {
-    const link = byId("share-link");
+  async #copy(link) {
     try {
       await navigator.clipboard.writeText(link.value);
       setText(byId("share-done"), "Copied.");
