@@ -1,9 +1,11 @@
-"""Measure a model, its seams, or a long stream.
+"""Measure a model, its seams, a long stream, or SaFa beside other ways to join views, as the paper does.
 
 examples:
   safa-stream eval model recordings --classifier yamnet.tflite
   safa-stream eval seams --seeds 8 --plot seams.svg
   safa-stream eval drift "rain" --minutes 30 --recordings recordings
+  safa-stream eval paper --quick --classifier yamnet.tflite --out docs/experiments
+  safa-stream eval sweep reference-ratio --quick
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safa_stream.cli.eval_paper import add_kinds, run_kind
 from safa_stream.cli.figures import add_common, names, progress, tell, write
 from safa_stream.cli.values import count
 
-HELP = "measure a model against recordings, the seams between views, or drift over a long stream"
+HELP = "measure a model, the seams between views, drift over a long stream; the paper's experiment and sweeps"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the three kinds."""
+    """Declare the kinds."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", title="kinds")
 
     model = kinds.add_parser("model", help="generated clips against real recordings")
@@ -51,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drift.add_argument("--classifier", type=Path, metavar="FILE", help="YAMNet .tflite; default: log-mel statistics")
     drift.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw loudness and variance by minute")
 
+    add_kinds(kinds)
+
 
 def _common(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
@@ -60,7 +65,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
-    return {"model": _model, "seams": _seams, "drift": _drift}[options.kind](options)
+    return {"model": _model, "seams": _seams, "drift": _drift}.get(options.kind, run_kind)(options)
 
 
 def _model(options: argparse.Namespace) -> int:

@@ -67,21 +67,27 @@ class Classifier:
             self._input = self._net.get_input_details()[0]["index"]
             found = [t for t in self._net.get_tensor_details() if t["name"] == CLASSIFIER_TENSOR]
             self._output, (self._scale, self._zero) = found[0]["index"], found[0]["quantization"]
+            self._scores = self._net.get_output_details()[0]["index"]
         except (ValueError, RuntimeError, IndexError) as error:
             raise UsageError(f"{path} is not a YAMNet .tflite file with '{CLASSIFIER_TENSOR}'") from error
         self.name = f"classifier {path.name}"
 
     def embed(self, samples: Array) -> Array:
         """[channels, N] to [windows, 1024]."""
+        return self.hear(samples)[0]
+
+    def hear(self, samples: Array) -> tuple[Array, Array]:
+        """[channels, N] to embeddings [windows, 1024] and the scores 0..1 of 521 classes, [windows, 521]."""
         low = soxr.resample(spectra.mono(samples), SAMPLE_RATE, CLASSIFIER_RATE).astype(np.float32)
         low = filled(low, CLASSIFIER_WINDOW)
         windows = low[: len(low) // CLASSIFIER_WINDOW * CLASSIFIER_WINDOW].reshape(-1, CLASSIFIER_WINDOW)
-        out = []
+        rows, scores = [], []
         for window in windows:
             self._net.set_tensor(self._input, window)
             self._net.invoke()
-            out.append((self._net.get_tensor(self._output).astype(np.float32).ravel() - self._zero) * self._scale)
-        return np.stack(out).astype(np.float32)
+            rows.append((self._net.get_tensor(self._output).astype(np.float32).ravel() - self._zero) * self._scale)
+            scores.append(self._net.get_tensor(self._scores).astype(np.float32).ravel())
+        return np.stack(rows).astype(np.float32), np.stack(scores)
 
 
 class Statistics:

@@ -110,39 +110,3 @@ def channel_correlation(samples: Array) -> float:
 def change(mel: Array) -> DoubleArray:
     """Mean |Δ log-mel| over bands at every border [J - 1]: entry j is between frames j and j + 1."""
     return np.asarray(np.abs(np.diff(mel.astype(np.float64), axis=0)).mean(1))
-
-
-def paper_change(samples: Array, rate: int = 16_000) -> tuple[DoubleArray, DoubleArray]:
-    """Time in seconds and D[k] of the aliasing ratio: 64 mel bands to 8 kHz, Hann 1024, hop 160, as on SaFa's demos.
-
-    samples [N] mono at `rate` = 16000. D[k] = mean over bands of |log(M[k] + 1e-10) - log(M[k-1] + 1e-10)|.
-    """
-    size, hop, bands = 1024, 160, 64
-    window = np.hanning(size + 1)[:-1]
-    parts = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), size)[::hop]
-    power = np.abs(np.fft.rfft(parts * window, axis=1) / window.sum()) ** 2
-    hz = np.fft.rfftfreq(size, 1.0 / rate)
-    edges = features.mel_to_hz(np.linspace(0.0, features.hz_to_mel(8000.0), bands + 2))
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.maximum(0.0, np.minimum((hz[:, None] - low) / (centre - low), (high - hz[:, None]) / (high - centre)))
-    level = np.log(power @ weights + 1e-10)
-    times = (np.arange(1, len(level)) * hop + size / 2) / rate
-    return times, np.abs(np.diff(level, axis=0)).mean(1)
-
-
-def aliasing_ratio(
-    samples: Array, overlaps: list[tuple[float, float]], middles: list[tuple[float, float]], trim: float = 0.1
-) -> float:
-    """Mean change inside overlap windows over mean change inside the middles; below 1 the overlaps are smeared.
-
-    samples [N] mono at 16 kHz; windows in seconds, trimmed by `trim` at both ends.
-    """
-    times, level = paper_change(samples)
-
-    def mean(spans: list[tuple[float, float]]) -> float:
-        chosen = np.zeros(len(times), bool)
-        for begin, end in spans:
-            chosen |= (times >= begin + trim) & (times <= end - trim)
-        return float(level[chosen].mean())
-
-    return mean(overlaps) / mean(middles)

@@ -94,3 +94,4 @@ def test_plots_are_well_formed_and_hold_every_curve() -> None:
     root = xml.fromstring(text)
     assert len([e for e in root.iter() if e.tag.endswith("polyline")]) == 2
     assert ticks(0.0, 10.0) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    assert [f"{value:g}" for value in ticks(0.0, 1.0)][0] == "0"

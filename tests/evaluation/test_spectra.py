@@ -59,32 +59,3 @@ def test_correlation_of_the_channels() -> None:
     assert spectra.channel_correlation(np.stack([left, -left])) == pytest.approx(-1.0)
     assert spectra.channel_correlation(np.stack([left, right])) == pytest.approx(0.0, abs=0.02)
     assert spectra.channel_correlation(left) == 1.0
-
-
-def windows(method: str, seed: int) -> np.ndarray:
-    """16 kHz noise whose second and fourth second merge two unlike noises in the spectrum's frames."""
-    generator = np.random.default_rng(seed)
-    size, hop, rate = 1024, 256, 16_000
-    count = 6 * rate // hop
-    one, two = (np.exp(0.8 * generator.normal(size=(count, size // 2 + 1))) for _ in range(2))
-    level = one.copy()
-    for second in (1, 3):
-        span = slice(second * rate // hop, (second + 1) * rate // hop)
-        if method == "average":
-            level[span] = np.exp((np.log(one[span]) + np.log(two[span])) / 2)
-        else:
-            level[span][::2] = two[span][::2]
-    phase = np.exp(2j * np.pi * generator.random((count, size // 2 + 1)))
-    pieces = np.fft.irfft(level * phase, size) * np.hanning(size)
-    out = np.zeros(count * hop + size)
-    for index, piece in enumerate(pieces):
-        out[index * hop : index * hop + size] += piece
-    return out.astype(np.float32)
-
-
-def test_averaging_smears_and_swapping_does_not() -> None:
-    overlaps, middles = [(1.0, 2.0), (3.0, 4.0)], [(0.0, 1.0), (2.0, 3.0), (4.0, 5.9)]
-    averaged = np.mean([spectra.aliasing_ratio(windows("average", s), overlaps, middles) for s in range(4)])
-    swapped = np.mean([spectra.aliasing_ratio(windows("swap", s), overlaps, middles) for s in range(4)])
-    assert averaged < 0.95
-    assert swapped == pytest.approx(1.0, abs=0.03)
