@@ -53,6 +53,25 @@ def from_scheduler_config(config: Config, steps: int) -> SolverTable:
     return makers[name](config, steps)
 
 
+def deterministic(config: Config) -> Config:
+    """The configuration, or that of what is nearest to it and adds no noise of its own over the same noise levels.
+
+    CosineDPMSolverMultistep becomes EDM's DPM-Solver++, other stochastic schedulers become DDIM over the same training
+    noise, and options that make a scheduler stochastic are turned off.
+    """
+    out = dict(config)
+    name, algorithm = str(out.get("_class_name")), str(out.get("algorithm_type", ""))
+    if name == "CosineDPMSolverMultistepScheduler":
+        out |= {"_class_name": "EDMDPMSolverMultistepScheduler", "algorithm_type": "dpmsolver++"}
+    elif name in STOCHASTIC:
+        out |= {"_class_name": "DDIMScheduler"}
+    elif algorithm.startswith("sde-"):
+        out |= {"algorithm_type": algorithm.removeprefix("sde-")}
+    if out.get("stochastic_sampling"):
+        out |= {"stochastic_sampling": False}
+    return out
+
+
 def signal_powers(config: Config) -> Floats:
     """alphas_cumprod [num_train_timesteps], the share of signal power at every trained timestep."""
     trained = config.get("num_train_timesteps", 1000)

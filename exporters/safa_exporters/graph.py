@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 
 from safa_stream.models.backends.graphs import Arrays
 from safa_stream.types import FloatArray
+
+if TYPE_CHECKING:
+    from safa_stream.models.pretrained.checkpoint import Checkpoint
 
 #: Named arrays in, the first output back: how a part runs, whatever runs it.
 Part = Callable[[Arrays], FloatArray]
@@ -53,6 +56,11 @@ class About:
     licence: str
     digest: str
     sample_rate: int
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, kind: str, sample_rate: int) -> About:
+        """Of a checkpoint directory; reads every weight file."""
+        return cls(kind, checkpoint.folder.resolve().name, checkpoint.licence, checkpoint.digest(), sample_rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,10 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(found.as_dict()))
         return 0
     print(f"{found.file}: {clock(found.seconds)}, {found.sample_rate} Hz, {found.channels} channel(s), {found.subtype}")
-    print(f"made by safa-stream {origin.version} with the model {origin.model} {origin.model_version}")
+    print(
+        f"made by safa-stream {origin.version} with the model {origin.model} {origin.model_version} "
+        f"(licence {origin.licence})"
+    )
     if found.seconds < origin.seconds - 0.1:
         print(f"interrupted: {clock(origin.seconds)} were asked for")
     print(command(found))

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safa_stream.cli.values import BACKEND, duration
 
+if TYPE_CHECKING:
+    from safa_stream.models.interface import ModelFacts
+
 #: The exit code of what Ctrl-C or SIGTERM ended early.
 INTERRUPTED = 130
+MODEL = "builtin, a model's folder, or an id on the hub such as cvssp/audioldm2; NAME@5 has views of 5 s"
 
 
 def add_prompt(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +39,20 @@ def add_scene(group: argparse.ArgumentParser | argparse._ArgumentGroup, use: str
 
 def add_model(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """--model, None where the scene says which, and --backend."""
-    group.add_argument("--model", metavar="NAME", help="builtin, or the folder of a model of your own")
+    group.add_argument("--model", metavar="NAME", help=MODEL)
     add_backend(group)
+
+
+def say_licence(name: str, facts: ModelFacts, quiet: bool) -> None:
+    """One line on standard error that says which terms hold for a pretrained model. name: as it was asked for."""
+    from safa_stream.models import is_pretrained
+
+    if not quiet and is_pretrained(name):
+        layout = "mono" if facts.channels == 1 else "stereo"
+        print(
+            f"safa-stream: model {facts.name}, licence {facts.licence}, {facts.sample_rate / 1000:g} kHz {layout}",
+            file=sys.stderr,
+        )
 
 
 def add_backend(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

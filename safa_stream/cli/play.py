@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
     scene = _scene(options)
     device = DeviceRequest(options.device, options.rate, options.channels, options.buffer, options.latency)
     model = load(scene.model, options.backend)
+    making.say_licence(scene.model, model.facts, options.quiet)
     screen = _Screen(options.quiet)
     _say_unknown(model, scene, screen)
     with ExitStack() as stack:

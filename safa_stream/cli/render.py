@@ -107,6 +107,7 @@ def run(options: argparse.Namespace) -> int:
             force=options.force,
             report=progress,
             stop=lambda: bool(stopped),
+            loaded=lambda facts: making.say_licence(scene.model, facts, options.quiet),
         )
     progress.end()
     if options.save_scene is not None:

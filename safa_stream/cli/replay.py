@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.steps is not None and options.steps < 1:
         raise UsageError("--steps must be 1 or more")
     model = load(options.model, options.backend)
+    making.say_licence(options.model, model.facts, options.quiet)
     began, last = time.perf_counter(), 0.0
 
     def progress(done: float, total: float) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safa_server.serve import Address
+    from safa_server.address import Address
 
 HELP = "a live server: page, WebSocket, OSC"
 
@@ -65,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _say(address: Address) -> None:
     print(f"page       {address.url}")
+    if address.listen_url is not None:
+        print(f"listen     {address.listen_url}")
     scheme = "wss" if address.tls else "ws"
     print(f"WebSocket  {scheme}://{address.host}:{address.port}/ws")
     if address.osc_port is not None:

@@ -42,7 +42,7 @@ CAPTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--model", default="builtin", metavar="NAME", help="builtin, or the folder of a model")
+    parser.add_argument("--model", default="builtin", metavar="NAME", help="builtin, a model's folder, or an id")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -54,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
     captions = {sound: CAPTIONS.get(sound, "") for sound in facts.sounds}
     if options.json:
         print(json.dumps({"model": facts.name, "version": facts.version, "sounds": captions}, ensure_ascii=False))
+        return 0
+    if not facts.sounds:
+        print(f"{facts.name} {facts.version} has no list of sounds: it takes any words")
         return 0
     print(f"{facts.name} {facts.version} knows {len(facts.sounds)} sounds and their mixtures:")
     width = max(map(len, facts.sounds), default=0)

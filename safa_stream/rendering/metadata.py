@@ -30,7 +30,10 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How a file was made. The scene has no open choices: steps, guidance and overlap are those that were used."""
+    """How a file was made. The scene has no open choices: steps, guidance and overlap are those that were used.
+
+    licence: the model's, which may say what its sounds can be used for; "unknown" in files of earlier versions.
+    """
 
     scene: Scene
     seconds: float
@@ -40,6 +43,7 @@ class Origin:
     model: str
     model_version: str
     version: str
+    licence: str = "unknown"
 
     def to_json(self) -> str:
         """One line of ASCII, which every tag format keeps as it is."""

@@ -15,7 +15,7 @@ from typing import Any
 from safa_stream.errors import OutputError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.models import load
-from safa_stream.models.interface import Model
+from safa_stream.models.interface import Model, ModelFacts
 from safa_stream.rendering import conversion, formats, leveller
 from safa_stream.rendering.meter import Meter
 from safa_stream.rendering.output import check_target
@@ -76,10 +76,12 @@ def render(
     force: bool = False,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    loaded: Callable[[ModelFacts], None] | None = None,
 ) -> RenderResult:
     """Render a scene, or a prompt line with the default settings, to the file `out`, or to samples in memory.
 
-    `model` is loaded by the scene's name of it where it is not given. `report` is told of progress; `stop` is asked
+    `model` is loaded by the scene's name of it where it is not given, and `loaded` is told what it is. `report` is told
+    of progress; `stop` is asked
     between pieces, and when it says True (or on KeyboardInterrupt while sound is made) what is finished becomes a valid
     file. After any error there is no file, or the one that was there before. Raises UsageError for what cannot be
     made, ModelError, and OutputError for what cannot be written.
@@ -89,7 +91,10 @@ def render(
     picture = None if spectrogram is None else Path(spectrogram)
     output = Output(target, rate, channels, file_format, bits, lufs, picture, force)
     check(scene, seconds, output)
-    return _render(scene, seconds, output, model or load(scene.model, backend), report, stop)
+    chosen = model or load(scene.model, backend)
+    if loaded is not None:
+        loaded(chosen.facts)
+    return _render(scene, seconds, output, chosen, report, stop)
 
 
 def check(scene: Scene, seconds: float, output: Output) -> None:

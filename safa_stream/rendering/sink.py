@@ -58,7 +58,15 @@ class Sink:
             formats.check_rate(chosen, self.rate)
             ceiling -= LOSSY_OVERSHOOT if chosen.lossy else 0.0
             origin = Origin(
-                scene, seconds, output.lufs, self.rate, self.channels, facts.name, facts.version, __version__
+                scene,
+                seconds,
+                output.lufs,
+                self.rate,
+                self.channels,
+                facts.name,
+                facts.version,
+                __version__,
+                facts.licence,
             )
             self.writer = SoundWriter(
                 output.path, chosen, self.rate, self.channels, seconds, tags(origin), output.force

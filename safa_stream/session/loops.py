@@ -18,10 +18,11 @@ from safa_stream import decode
 from safa_stream.continuation import StreamPlan
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Decoder, Encoded, Model, mix_encoded
-from safa_stream.operators import like
+from safa_stream.operators import choose, like
 from safa_stream.session import mixing, safety
 from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound, states_of
+from safa_stream.session.stereo import CHANNELS, stereo
 from safa_stream.solvers import step
 from safa_stream.trajectory import Trajectory
 from safa_stream.types import Array, FloatArray, Steps, finished
@@ -69,7 +70,7 @@ def loop_steps(capture: Capture) -> Steps[FloatArray]:
     for number, part in capture.parts:
         canvas = yield from close(capture.model, part, frames, capture.guidance)
         sound = yield from decode.circular_steps(capture.decoder, canvas, part.seed)
-        layers[number] = sound * np.float32(part.sound.levels.gain)
+        layers[number] = stereo(sound) * np.float32(part.sound.levels.gain)
     return (yield from _mixed(capture, layers))
 
 
@@ -125,20 +126,15 @@ def _bridge(
         )
         x, clean = step(table.row(index), x, m, h)
         h = clean if table.multistep else None
-        mask = like(left[:, None], x)
         for rows, which in ((x, "states"), (h, "history")):
             if rows is None:
                 continue
             own, before = rows[0], past.kept(which, index + 1)
-            own[:, :overlap] = _chosen(mask, before, own[:, :overlap])
+            own[:, :overlap] = choose(left, before, own[:, :overlap])
             after = future.kept(which, index + 1)
-            own[:, -overlap:] = _chosen(like(left[::-1, None].copy(), x), after, own[:, -overlap:])
+            own[:, -overlap:] = choose(left[::-1].copy(), after, own[:, -overlap:])
         yield
     return model.to_numpy(x[0])
-
-
-def _chosen(mask: Array, first: Array, second: Array) -> Array:
-    return first * mask + second * (1 - mask)
 
 
 def _mixed(capture: Capture, layers: dict[int, FloatArray]) -> Steps[FloatArray]:
@@ -147,7 +143,7 @@ def _mixed(capture: Capture, layers: dict[int, FloatArray]) -> Steps[FloatArray]
     strips = {number: part.strip for number, part in capture.parts}
     state = mixing.begin(rate, strips, capture.master)
     limiter = safety.limiter(rate)
-    limiting = safety.begin(limiter, capture.model.facts.channels)
+    limiting = safety.begin(limiter, CHANNELS)
     length = next(iter(layers.values())).shape[1]
     for _ in range(2):
         pieces = []

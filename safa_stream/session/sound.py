@@ -19,6 +19,7 @@ from safa_stream.continuation import StreamPlan, StreamState
 from safa_stream.decode import DecodeState
 from safa_stream.models.interface import Decoder
 from safa_stream.session.levels import Leveller, LevelState, level
+from safa_stream.session.stereo import stereo
 from safa_stream.stream import Made
 from safa_stream.trajectory import Trajectory, copied
 from safa_stream.types import FloatArray
@@ -126,7 +127,7 @@ def pushed(
     decoding, pcm = decode.push(decoder, sound.decoding, latents)
     levels, samples = sound.levels, sound.samples
     if pcm is not None:
-        levels, levelled = level(leveller, sound.levels, pcm)
+        levels, levelled = level(leveller, sound.levels, stereo(pcm))
         samples = np.concatenate([sound.samples, levelled], axis=1)
     takes = (*sound.takes, take)[-MOST_TAKES:]
     thin = tuple(replace(t, trajectory=None) for t in takes[:-WHOLE_TAKES])

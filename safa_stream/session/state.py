@@ -14,6 +14,7 @@ from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import Leveller, leveller
 from safa_stream.session.livescene import LiveScene, check_layer
 from safa_stream.session.mixing import Strip
+from safa_stream.session.stereo import CHANNELS
 
 #: Commands that may wait for their time, events that may wait to be fetched, scenes that are kept.
 LARGEST_QUEUE, LARGEST_EVENTS, LARGEST_SCENES = 1000, 1000, 64
@@ -59,14 +60,14 @@ class State:
     @classmethod
     def of(cls, model: Model, scene: LiveScene) -> State:
         """A state without layers; their strips stand in the mixer already."""
-        rate, channels = model.facts.sample_rate, model.facts.channels
+        rate = model.facts.sample_rate
         limiter = safety.limiter(rate)
         return cls(
             model,
             model.decoder(),
             leveller(rate, scene.lufs),
             limiter,
-            safety.begin(limiter, channels),
+            safety.begin(limiter, CHANNELS),
             mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master),
             scene,
             Settings(scene.steps, scene.guidance, scene.reference_ratio),

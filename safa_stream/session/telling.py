@@ -12,6 +12,7 @@ from safa_stream.scene import format_prompts
 from safa_stream.session import mixing
 from safa_stream.session.layer import Layer
 from safa_stream.session.state import State
+from safa_stream.session.stereo import CHANNELS
 from safa_stream.types import FloatArray
 
 
@@ -40,7 +41,7 @@ def describe(state: State, ready: int) -> dict[str, Any]:
     return {
         "position": state.position,
         "rate": state.rate,
-        "channels": state.model.facts.channels,
+        "channels": CHANNELS,
         "delay": state.limiter.delay,
         "ready": ready,
         "frozen": state.frozen,

@@ -25,6 +25,7 @@ from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, RecallScene
+from safa_stream.session.stereo import CHANNELS
 from safa_stream.types import FloatArray
 
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
@@ -92,7 +93,7 @@ class Station:
         self.id, self.token, self.name = session_id, token, request.name
         self.pacing = request.pacing
         self.rate = live.session.rate
-        self.channels = live.session.state.model.facts.channels
+        self.channels = CHANNELS
         self.playing, self.closed = True, False
         self.blocks = self.underruns = 0
         self.opened_at = time.monotonic()

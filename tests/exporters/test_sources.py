@@ -17,11 +17,11 @@ from safa_exporters.graph import Sampling
 from safa_exporters.sources.architectures import TINY
 from safa_exporters.sources.audioldm import unit_rows
 from safa_exporters.sources.checkpoint import open_checkpoint
-from safa_exporters.sources.directory import Component
 from safa_exporters.sources.sampling import deterministic_scheduler, normal
 from safa_exporters.sources.stable_audio import RotaryDenoiser
 from safa_exporters.sources.stable_audio3 import TimeFeatures
 from safa_stream.errors import UsageError
+from safa_stream.models.pretrained.checkpoint import Component
 from tests.exporters.tiny_checkpoints import Traced, inputs_like, relative_error, tiny, torch_part, traced
 
 with warnings.catch_warnings():

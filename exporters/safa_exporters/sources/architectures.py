@@ -16,9 +16,9 @@ from torch import nn
 
 from safa_exporters.sources.audioldm import AudioLDM
 from safa_exporters.sources.audioldm2 import AudioLDM2
-from safa_exporters.sources.directory import Kind, build
 from safa_exporters.sources.stable_audio import StableAudio
 from safa_exporters.sources.stable_audio3 import StableAudio3
+from safa_stream.models.pretrained.checkpoint import Kind, build
 
 Config = dict[str, Any]
 

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from safa_exporters.graph import About, Axis, Graph, Part, Sampling
-from safa_exporters.sources.directory import Checkpoint, Component, Kind
 from safa_exporters.sources.latent_decoders import BATCH, MelDecoder, decoder_graph, vocoder_graph
 from safa_exporters.sources.sampling import denoise, deterministic_scheduler, frame_count, guided, normal
-from safa_stream.errors import ModelError
 from safa_stream.models.backends.graphs import Arrays
+from safa_stream.models.pretrained.audioldm import embedding_size
+from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
+from safa_stream.models.pretrained.mel_decoder import KINDS, SpectrogramShape
 from safa_stream.types import FloatArray
 
 #: Of a trajectory whose length is not told: 5.12 s, as the diffusers pipelines make.
@@ -47,26 +48,20 @@ class SpectrogramLatents:
     """What the AudioLDM family shares: shapes of latents, decoder and vocoder, and how a trajectory becomes sound."""
 
     #: Its components beside the U-Net.
-    SOUNDING = (Kind("vae", "AutoencoderKL"), Kind("vocoder", "SpeechT5HifiGan", "transformers"))
+    SOUNDING = KINDS
 
     def __init__(self, checkpoint: Checkpoint, kind: str) -> None:
         self.checkpoint, self.kind = checkpoint, kind
         self.unet, self.vae = checkpoint.components["unet"], checkpoint.components["vae"]
         self.vocoder = checkpoint.components["vocoder"]
-        self.upscale = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
-        self.multiple = 2 ** (len(self.unet.config["block_out_channels"]) - 1)
-        self.channels, mels = int(self.unet.config["in_channels"]), int(self.vocoder.config["model_in_dim"])
-        self.bins = mels // self.upscale
-        if mels % self.upscale or self.bins % self.multiple or self.vae.config["latent_channels"] != self.channels:
-            raise ModelError(
-                f"{checkpoint.folder}: unet, vae and vocoder do not fit each other: {self.channels} and "
-                f"{self.vae.config['latent_channels']} latent channels, {mels} mel bins in steps of {self.upscale}"
-            )
+        shape = SpectrogramShape.of(checkpoint)
+        self.upscale, self.multiple = shape.upscale, shape.multiple
+        self.channels, self.bins = shape.channels, shape.bins
 
     @cached_property
     def about(self) -> About:
         """Where the graphs come from; reads every weight file."""
-        return self.checkpoint.about(self.kind, int(self.vocoder.config["sampling_rate"]))
+        return About.of(self.checkpoint, self.kind, int(self.vocoder.config["sampling_rate"]))
 
     def latent_inputs(self, frames: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, dict[int, Axis]]]:
         """Examples of the inputs that all U-Nets of the family have, and their free axes."""
@@ -125,16 +120,6 @@ class AudioLDM(SpectrogramLatents):
         draw = np.random.default_rng((sampling.seed, 1))
         told, without = (unit_rows(draw, sampling.rows, self.embedding) for _ in range(2))
         return self.sound(parts, sampling, {"class_labels": told}, {"class_labels": without})
-
-
-def embedding_size(unet: Component) -> int:
-    """Values in a class embedding. Raises ModelError where the U-Net takes none."""
-    if unet.config["class_embed_type"] not in ("simple_projection", "projection"):
-        raise ModelError(
-            f"{unet.folder}: AudioLDM and MusicLDM are told a class embedding, but class_embed_type is "
-            f"{unet.config['class_embed_type']!r}"
-        )
-    return int(unet.config["projection_class_embeddings_input_dim"])
 
 
 def unit_rows(draw: np.random.Generator, rows: int, size: int) -> FloatArray:

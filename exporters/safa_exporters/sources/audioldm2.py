@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from safa_exporters.graph import Axis, Graph, Part, Sampling
 from safa_exporters.sources.audioldm import SpectrogramLatents
-from safa_exporters.sources.directory import Checkpoint, Component, Kind
 from safa_exporters.sources.latent_decoders import BATCH
 from safa_exporters.sources.sampling import normal
-from safa_stream.errors import ModelError
+from safa_stream.models.pretrained.audioldm2 import sequence_sizes
+from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.types import FloatArray
 
 #: Vectors that the language model makes (max_new_tokens of the published checkpoints).
@@ -95,21 +95,3 @@ class AudioLDM2(SpectrogramLatents):
             "encoder_hidden_states_1": normal(draw, rows, EXAMPLE_TEXT, self.sizes[1]),
             "encoder_attention_mask_1": mask,
         }
-
-
-def sequence_sizes(unet: Component) -> tuple[int, int]:
-    """Values in a vector of the first and of the second sequence.
-
-    In a block's list of attention layers the first two attend to the first sequence and the others to the second;
-    those without a size attend to the latents. Raises ModelError where one of the sequences is not attended to.
-    """
-    listed = unet.config["cross_attention_dim"]
-    layers = listed[0] if isinstance(listed, list | tuple) else listed
-    if isinstance(layers, list | tuple):
-        first, second = [size for size in layers[:2] if size], [size for size in layers[2:] if size]
-        if first and second:
-            return int(first[0]), int(second[0])
-    raise ModelError(
-        f"{unet.folder}: AudioLDM2 attends to two sequences in every block, such as [null, 768, 1024], but "
-        f"cross_attention_dim is {listed!r}"
-    )

@@ -9,10 +9,10 @@ from pathlib import Path
 from safa_exporters.graph import Source
 from safa_exporters.sources.audioldm import AudioLDM
 from safa_exporters.sources.audioldm2 import AudioLDM2
-from safa_exporters.sources.directory import Checkpoint, Kind, read_checkpoint, read_pipeline
 from safa_exporters.sources.stable_audio import StableAudio
 from safa_exporters.sources.stable_audio3 import StableAudio3
 from safa_stream.errors import ModelError
+from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind, read_checkpoint, read_pipeline
 
 
 @dataclass(frozen=True, slots=True)

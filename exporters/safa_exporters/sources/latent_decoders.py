@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import remove_weight_norm
 
 from safa_exporters.graph import Axis, Graph
-from safa_exporters.sources.directory import Component
 from safa_exporters.sources.sampling import normal
+from safa_stream.models.pretrained.checkpoint import Component
 from safa_stream.types import FloatArray
 
 BATCH = Axis("batch", least=1, most=32)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 
 from safa_exporters.graph import Part, Sampling
-from safa_exporters.sources.directory import library_class
 from safa_stream.errors import ModelError, UsageError
-from safa_stream.schedulers import STOCHASTIC
+from safa_stream.models.pretrained.checkpoint import library_class
+from safa_stream.schedulers import deterministic
 from safa_stream.types import FloatArray
 
 #: The network's guess at noisy latents and the time that it is told.
@@ -26,21 +26,13 @@ def deterministic_scheduler(config: Mapping[str, Any], steps: int, sigmas: Seque
 
     sigmas: noise levels, one a step, in place of the scheduler's own.
 
-    CosineDPMSolverMultistep becomes DPM-Solver++ with the same levels, told as 2/pi atan(sigma); other stochastic ones
-    become DDIM over the same training noise; options that make one stochastic are turned off. Raises ModelError for a
+    What is nearest says `schedulers.deterministic`; for CosineDPMSolverMultistep the levels are told as
+    2/pi atan(sigma). Raises ModelError for a
     configuration that diffusers does not take and UsageError for step counts that the scheduler cannot do.
     """
-    name = str(config["_class_name"])
-    options = {key: value for key, value in config.items() if not key.startswith("_")}
-    atan = name == "CosineDPMSolverMultistepScheduler"
-    if atan:
-        name, options = "EDMDPMSolverMultistepScheduler", options | {"algorithm_type": "dpmsolver++"}
-    elif name in STOCHASTIC:
-        name = "DDIMScheduler"
-    if str(options.get("algorithm_type", "")).startswith("sde-"):
-        options["algorithm_type"] = options["algorithm_type"].removeprefix("sde-")
-    if "stochastic_sampling" in options:
-        options["stochastic_sampling"] = False
+    atan, plain = config["_class_name"] == "CosineDPMSolverMultistepScheduler", deterministic(config)
+    name = str(plain["_class_name"])
+    options = {key: value for key, value in plain.items() if not key.startswith("_")}
     if not name.endswith("Scheduler"):
         raise ModelError(f"{name} is not a scheduler of diffusers")
     if steps < 1:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from safa_exporters.graph import Axis, Graph, Part, Sampling
-from safa_exporters.sources.directory import Checkpoint, Kind
 from safa_exporters.sources.latent_decoders import BATCH, SameDecoder, decoder_graph
 from safa_exporters.sources.sampling import deterministic_scheduler, frame_count, normal
 from safa_exporters.sources.waveform import WaveformLatents
 from safa_stream.errors import ModelError
+from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.types import FloatArray
 
 #: T5Gemma's tokens in the diffusers pipeline, which pads every text, and one vector for the duration.

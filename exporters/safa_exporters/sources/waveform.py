@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from safa_exporters.graph import About, Part, Sampling
-from safa_exporters.sources.directory import Checkpoint
 from safa_exporters.sources.sampling import denoise, guided, normal
 from safa_stream.errors import ModelError
 from safa_stream.models.backends.graphs import Arrays
+from safa_stream.models.pretrained.checkpoint import Checkpoint
 from safa_stream.types import FloatArray
 
 
@@ -32,7 +32,7 @@ class WaveformLatents:
     @cached_property
     def about(self) -> About:
         """Where the graphs come from; reads every weight file."""
-        return self.checkpoint.about(self.kind, int(self.vae.config["sampling_rate"]))
+        return About.of(self.checkpoint, self.kind, int(self.vae.config["sampling_rate"]))
 
     def sound(
         self,

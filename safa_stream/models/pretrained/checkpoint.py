@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from safa_exporters.graph import About
-from safa_exporters.sources.weights import WeightFiles, check_fit, find_weights, read_json
 from safa_stream.errors import ModelError
+from safa_stream.models.pretrained.weights import WeightFiles, check_fit, find_weights, read_json
 
 INDEX_NAME, CONFIG_NAME, SCHEDULER = "model_index.json", "config.json", "scheduler/scheduler_config.json"
 #: What the weight files of each library's models are called, without their endings.
 STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+#: Folders in the cache of huggingface_hub: owner, name, commit.
+CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,32 @@ class Checkpoint:
     components: Mapping[str, Component]
     scheduler: Mapping[str, Any]
 
-    def about(self, kind: str, sample_rate: int) -> About:
-        """Its name, licence and digest; the digest reads every weight file."""
-        return About(kind, self.folder.resolve().name, _licence(self.folder), self.digest(), sample_rate)
+    @property
+    def name(self) -> str:
+        """The id where the folder is of the hub's cache, else the folder's name."""
+        folder = self.folder.resolve()
+        kept = CACHED.search(folder.as_posix())
+        return f"{kept[1]}/{kept[2]}" if kept else folder.name
+
+    @property
+    def version(self) -> str:
+        """The commit where the folder is of the hub's cache, else a digest of configurations and weights' shapes."""
+        kept = CACHED.search(self.folder.resolve().as_posix())
+        if kept:
+            return kept[3][:12]
+        shapes = {name: component.weights.shapes() for name, component in self.components.items()}
+        stored = {name: dict(component.stored) for name, component in self.components.items()}
+        about = json.dumps([self.pipeline, dict(self.scheduler), stored, shapes], sort_keys=True, default=list)
+        return hashlib.sha256(about.encode()).hexdigest()[:12]
+
+    @property
+    def licence(self) -> str:
+        """What the front matter of README.md names, as model cards do; "unknown" otherwise."""
+        return read_licence(self.folder)
 
     def digest(self) -> str:
         """SHA-256 over all files that the components and their order come from, in the order of their names."""
-        paths = [self.folder / INDEX_NAME, self.folder / SCHEDULER]
+        paths = [path for path in (self.folder / INDEX_NAME, self.folder / SCHEDULER) if path.exists()]
         for component in self.components.values():
             paths += [component.folder / CONFIG_NAME, *component.weights.files]
             paths += [component.weights.index] if component.weights.index else []
@@ -96,13 +115,17 @@ def read_pipeline(folder: Path) -> str:
     return name
 
 
-def read_checkpoint(folder: Path, pipeline: str, kinds: Sequence[Kind]) -> Checkpoint:
+def read_checkpoint(
+    folder: Path, pipeline: str, kinds: Sequence[Kind], scheduler: Mapping[str, Any] | None = None
+) -> Checkpoint:
     """Read the components' configurations and hold them against their weights; no weight is loaded.
 
+    scheduler: the configuration that holds where the checkpoint has none, for pipelines that may be saved without.
     Raises ModelError naming the first folder or file that is missing or does not fit.
     """
     components = {kind.name: read_component(folder, kind) for kind in kinds}
-    scheduler = read_json(folder / SCHEDULER, "a scheduler's configuration")
+    if scheduler is None or (folder / SCHEDULER).exists():
+        scheduler = read_json(folder / SCHEDULER, "a scheduler's configuration")
     if not isinstance(scheduler.get("_class_name"), str):
         raise ModelError(f"{folder / SCHEDULER} does not name the scheduler's class (_class_name)")
     return Checkpoint(folder, pipeline, components, scheduler)
@@ -119,6 +142,8 @@ def read_component(checkpoint: Path, kind: Kind) -> Component:
         raise ModelError(
             f"{folder / CONFIG_NAME} should be of a {kind.class_name}, not of {named or 'an unnamed class'}"
         )
+    import torch
+
     weights = find_weights(folder, STEMS[kind.library])
     with torch.device("meta"):
         module = build(kind, stored, str(folder / CONFIG_NAME))
@@ -158,7 +183,7 @@ def library_class(library: str, name: str) -> Any:
         raise ModelError(f"the installed {library} has no {name}: pip install -U 'safa-stream[torch]'") from error
 
 
-def _licence(folder: Path) -> str:
+def read_licence(folder: Path) -> str:
     """What the front matter of README.md names, as model cards do; "unknown" otherwise."""
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")

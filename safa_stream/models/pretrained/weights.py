@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import nn
 
 from safa_stream.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth"})
 Shape = tuple[int, ...]
@@ -41,6 +42,8 @@ class WeightFiles:
 
     def load_into(self, module: nn.Module) -> None:
         """Put the weights into a module that they fit, in single precision."""
+        from safetensors.torch import load_file
+
         state: dict[str, Any] = {}
         for path in self.files:
             state.update(load_file(path))
