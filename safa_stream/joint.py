@@ -8,13 +8,14 @@ the first. MultiDiffusion's methods average the views on the canvas instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import array_api_compat
 
 from safa_stream.errors import UsageError
 from safa_stream.layout import Span, ViewLayout
-from safa_stream.models.interface import Encoded, Model
+from safa_stream.models.interface import Denoiser, Encoded
 from safa_stream.operators import Along, like, self_loop_swap, view_window
 from safa_stream.solvers import SolverTable, step
 from safa_stream.trajectory import guided_steps
@@ -23,6 +24,26 @@ from safa_stream.views import METHODS, Batch, Lender, Record, first_state, roll_
 
 #: Called after every solver step with how many are done and how many there are.
 Report = Callable[[int, int], None]
+
+
+def _unchanged(index: int, views: Array) -> Array:
+    return views
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a method does at a step, given its number, besides joining the views after it.
+
+    before: the views' states [n, C, T, F] that the step starts from, in place of those given. around: entered around
+    the denoiser's calls.
+    """
+
+    before: Callable[[int, Array], Array] = _unchanged
+    around: Callable[[int], AbstractContextManager[object]] = nullcontext
+
+
+#: Of methods that only join.
+NO_HOOKS = Hooks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +86,14 @@ class JointPlan:
 
 
 def generate(
-    model: Model,
+    model: Denoiser,
     plan: JointPlan,
     views: int | Sequence[Span],
     encoded: Encoded,
     guidance: float,
     report: Report | None = None,
     width: int | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> Array:
     """The canvas [C, W, F]; `views` says how many there are, or where they lie (on a circle: of `width` frames).
 
@@ -79,7 +101,7 @@ def generate(
     """
     spans = plan.spans(views) if isinstance(views, int) else tuple(views)
     width = plan.width(spans, width)
-    made = denoise_views(model, plan, spans, width, encoded, guidance, report)
+    made = denoise_views(model, plan, spans, width, encoded, guidance, report, hooks)
     if plan.method == "independent":
         return _averaged(made, spans, width, "triangular")
     xp, device = array_api_compat.array_namespace(made), array_api_compat.device(made)
@@ -91,13 +113,14 @@ def generate(
 
 
 def denoise_views(
-    model: Model,
+    model: Denoiser,
     plan: JointPlan,
     spans: Sequence[Span],
     width: int,
     encoded: Encoded,
     guidance: float,
     report: Report | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> Array:
     """All views' final latents [n, C, L, F]; where two were merged they hold the same frames."""
     table, n = plan.table, len(spans)
@@ -114,8 +137,11 @@ def denoise_views(
         if index == guided:
             x, h = x[:n], None if h is None else h[:n]
         timestep = table.timesteps[index]
+        if hooks is not NO_HOOKS:
+            x = xp.concat([hooks.before(index, x[:n]), x[n:]])
         pieces = [x[at : at + plan.max_batch] for at in range(0, x.shape[0], plan.max_batch)]
-        m = xp.concat([model.denoise(piece, *batch.told(piece, timestep)) for piece in pieces])
+        with hooks.around(index):
+            m = xp.concat([model.denoise(piece, *batch.told(piece, timestep)) for piece in pieces])
         x, clean = step(table.row(index), x, m, h)
         h = clean if table.multistep else None
         if index < guided:
@@ -132,7 +158,7 @@ def denoise_views(
     return x[:n]
 
 
-def _first_states(model: Model, plan: JointPlan, spans: Sequence[Span], width: int, with_reference: bool) -> Array:
+def _first_states(model: Denoiser, plan: JointPlan, spans: Sequence[Span], width: int, with_reference: bool) -> Array:
     """[n (+ 1), C, L, F]: crops of one canvas of noise, shared where views overlap, and the reference's own."""
     length, scale = plan.layout.view, plan.table.initial_scale
     drawn = []

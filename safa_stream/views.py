@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import array_api_compat
 import numpy as np
 
-from safa_stream.models.interface import Conditioning, Encoded, Model, stack, take
+from safa_stream.models.interface import Conditioning, Denoiser, Encoded, stack, take
 from safa_stream.noise import noise
 from safa_stream.operators import Along, Mask, choose, reference_mask
 from safa_stream.swap import GOLDEN
@@ -19,7 +19,7 @@ from safa_stream.types import Array
 METHODS = ("safa", "safa-self", "average", "triangular", "independent")
 
 
-def first_state(model: Model, seed: int, purpose: str, first_frame: int, count: int, scale: float) -> Array:
+def first_state(model: Denoiser, seed: int, purpose: str, first_frame: int, count: int, scale: float) -> Array:
     """One view's noise [1, C, count, F] in the model's array world, `scale` its standard deviation."""
     facts = model.facts
     drawn = noise(seed, purpose, first_frame, count, facts.latent_channels, facts.latent_bins)
@@ -116,7 +116,7 @@ def roll_of(index: int, frames: int) -> int:
     return int(index * GOLDEN % 1.0 * frames)
 
 
-def digest(model: Model, encoded: Encoded) -> str:
+def digest(model: Denoiser, encoded: Encoded) -> str:
     """A name for what a model is told: equal for equal conditionings."""
     mark = hashlib.blake2b(digest_size=16)
     for conditioning in (encoded.conditioning, encoded.negative):

@@ -20,10 +20,12 @@ from safa_stream.errors import SafaError
 #: In the order of the help text.
 COMMANDS = (
     "render",
+    "panorama",
     "play",
     "serve",
     "replay",
     "sounds",
+    "models",
     "devices",
     "info",
     "doctor",

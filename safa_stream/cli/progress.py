@@ -14,27 +14,21 @@ if TYPE_CHECKING:
 TERMINAL_SECONDS, PLAIN_SECONDS = 0.2, 15.0
 
 
-class ProgressLine:
-    """Call it with every Progress; `end` before anything else is printed."""
+class StatusLine:
+    """`show` it what is going on as often as that changes; `end` before anything else is printed."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self._terminal = sys.stderr.isatty()
         self._last = time.monotonic() if not self._terminal else 0.0
         self._width = 0
-        self._warned = False
 
-    def __call__(self, progress: Progress) -> None:
-        if progress.unknown_words and not self._warned:
-            self._warned = True
-            self.end()
-            words = ", ".join(progress.unknown_words)
-            print(f"safa-stream: these words mean nothing to the model: {words}", file=sys.stderr)
+    def show(self, line: str) -> None:
+        """Print a line where the last one is old enough."""
         now = time.monotonic()
         if self.quiet or now - self._last < (TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS):
             return
         self._last = now
-        line = _line(progress)
         if self._terminal:
             print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
             self._width = len(line)
@@ -46,6 +40,22 @@ class ProgressLine:
         if self._terminal and self._width:
             print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
             self._width = 0
+
+
+class ProgressLine(StatusLine):
+    """The line of a render: call it with every Progress."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._warned = False
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.unknown_words and not self._warned:
+            self._warned = True
+            self.end()
+            words = ", ".join(progress.unknown_words)
+            print(f"safa-stream: these words mean nothing to the model: {words}", file=sys.stderr)
+        self.show(_line(progress))
 
 
 def _line(progress: Progress) -> str:

@@ -93,15 +93,21 @@ class Decoder(Protocol):
         ...
 
 
-class Model(Protocol):
-    """A model that can be rendered and streamed. It remembers nothing between calls."""
+class LatentShape(Protocol):
+    """What of a model's facts says how large its latents [B, C, T, F] are; T is as long as a view."""
 
     @property
-    def facts(self) -> ModelFacts: ...
+    def latent_channels(self) -> int: ...
 
-    def encode(self, prompts: Sequence[WeightedPrompt], negative: Sequence[WeightedPrompt], seed: int) -> Encoded:
-        """Words to one conditioning row and its negative."""
-        ...
+    @property
+    def latent_bins(self) -> int: ...
+
+
+class Denoiser(Protocol):
+    """What joins views needs of a model, of sounds or of pictures: the guided network and its array world."""
+
+    @property
+    def facts(self) -> LatentShape: ...
 
     def denoise(
         self,
@@ -119,12 +125,6 @@ class Model(Protocol):
         """
         ...
 
-    def solver(self, steps: int) -> SolverTable:
-        """The model's sampler with so many network evaluations."""
-        ...
-
-    def decoder(self) -> Decoder: ...
-
     def from_numpy(self, array: Array) -> Array:
         """A numpy array in the model's own array world and precision."""
         ...
@@ -132,6 +132,23 @@ class Model(Protocol):
     def to_numpy(self, array: Array) -> FloatArray:
         """An array of the model's world as numpy, single precision."""
         ...
+
+
+class Model(Denoiser, Protocol):
+    """A model that can be rendered and streamed. It remembers nothing between calls."""
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    def encode(self, prompts: Sequence[WeightedPrompt], negative: Sequence[WeightedPrompt], seed: int) -> Encoded:
+        """Words to one conditioning row and its negative."""
+        ...
+
+    def solver(self, steps: int) -> SolverTable:
+        """The model's sampler with so many network evaluations."""
+        ...
+
+    def decoder(self) -> Decoder: ...
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:

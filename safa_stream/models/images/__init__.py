@@ -1,0 +1,1 @@
+"""Pretrained models of pictures behind one interface (`images.interface`): one file a family, on what they share."""
