@@ -105,7 +105,7 @@ def test_a_guided_trajectory_equals_the_pipelines(model: SpectrogramModel, pipel
         )
         x, h = step(table.row(index), x, m, h)
     assert expected.std() > 0.1
-    np.testing.assert_allclose(model.to_numpy(x), expected.numpy(), atol=2e-5)
+    np.testing.assert_allclose(model.to_numpy(x), expected.numpy(), atol=1e-5 * float(expected.abs().max()))
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def test_sound_equals_the_pipelines(model: SpectrogramModel, pipeline: Any) -> N
     found = decode.decode_whole(model.decoder(), latents, seed=0)
     assert found.shape == (1, 40 * model.facts.samples_per_frame) and expected.std() > 1e-3
     # The vocoder adds some samples of its own at the end.
-    np.testing.assert_allclose(found[0], expected[: found.shape[1]], atol=1e-6)
+    np.testing.assert_allclose(found[0], expected[: found.shape[1]], atol=1e-5)
 
 
 @torch.no_grad()
@@ -133,7 +133,7 @@ def test_rows_at_other_steps_and_guidance_do_not_hear_each_other(model: Spectrog
     for at, row in enumerate(rows):
         one = slice(at, at + 1)
         alone = model.denoise(x[one], times[one], row.conditioning, row.negative, guidance[one])
-        np.testing.assert_allclose(together[one], alone, atol=1e-5)
+        np.testing.assert_allclose(together[one], alone, atol=1e-5 * float(np.abs(alone).max()))
 
 
 def test_weights_of_prompts_are_heard(model: SpectrogramModel) -> None:
@@ -151,7 +151,7 @@ def test_weights_of_prompts_are_heard(model: SpectrogramModel) -> None:
             # Past the shorter text, only the longer one is there.
             only = (birds.tensors["text_mask"] > rain.tensors["text_mask"])[..., None]
             expected = torch.where(only, b, expected) * both.tensors["text_mask"][..., None]
-        np.testing.assert_allclose(mixed, expected, atol=1e-6)
+        np.testing.assert_allclose(mixed, expected, atol=1e-5)
 
 
 def test_words_that_are_not_told_are_named(model: SpectrogramModel) -> None:
