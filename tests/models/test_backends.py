@@ -211,6 +211,24 @@ def test_another_engine_without_its_library(monkeypatch: pytest.MonkeyPatch) -> 
         open_graph(SHIPPED / "denoiser.onnx", Backend("openvino"))
 
 
+def test_ctrl_c_is_handled_after_openvino_has_gone(tmp_path: Path) -> None:
+    """Graphs are closed in the order in which they were opened, then the process is interrupted."""
+    script = (
+        "import gc, os, signal\n"
+        "from safa_stream.models.backends.graphs import open_graph\n"
+        "from safa_stream.models.backends.spec import Backend\n"
+        "from safa_stream.models.builtin.weights import DECODER_NAME, GRAPH_NAME, SHIPPED\n"
+        "graphs = [open_graph(SHIPPED / name, Backend('openvino')) for name in (DECODER_NAME, GRAPH_NAME)]\n"
+        "while graphs:\n"
+        "    graphs.pop(0)\n"
+        "    gc.collect()\n"
+        "signal.signal(signal.SIGINT, lambda number, frame: print('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=_environment())
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
+
+
 def test_rendering_does_not_import_torch(tmp_path: Path) -> None:
     words = ["render", "rain", "--duration", "1", "--steps", "2", "--quiet", "--out", str(tmp_path / "x.wav")]
     script = (

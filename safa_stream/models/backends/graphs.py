@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +97,17 @@ class OnnxGraph:
         return found
 
 
+@cache
+def only_one(core: Callable[[], Any]) -> Any:
+    """The one OpenVINO Core of this process.
+
+    Each sets the thread's alternate signal stack while it has compiled models and puts back what it found. Of two that
+    go in the order in which they came, the second puts back memory of the first, which is no more: the next signal,
+    such as Ctrl-C, ends the process. (Seen with OpenVINO 2026.4.)
+    """
+    return core()
+
+
 class OpenVinoGraph:
     """A graph on OpenVINO's CPU plugin; bf16 where asked for and the processor has it."""
 
@@ -104,7 +116,7 @@ class OpenVinoGraph:
             import openvino
         except ImportError as error:
             raise ModelError(f"openvino is not installed: {backend.facts.install}") from error
-        core = openvino.Core()
+        core = only_one(openvino.Core)
         wanted = {"fp32": "f32", "bf16": "bf16"}[backend.precision]
         if backend.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ModelError("this processor does not compute in bf16; use fp32")
