@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,98 +17,16 @@ from safa_stream.engine import chunks
 from safa_stream.errors import FailureError
 from safa_stream.evaluation.generate import encode
 from safa_stream.evaluation.tables import Report, quiet, text_table
+from safa_stream.evaluation.wrapping import TimedModel
 from safa_stream.layout import ViewLayout
 from safa_stream.models.backends.machine import here
-from safa_stream.models.interface import Conditioning, Decoder, DecoderState, Encoded, Model, ModelFacts
+from safa_stream.models.interface import Model
 from safa_stream.scene import Scene, parse_prompts
-from safa_stream.solvers import SolverTable
-from safa_stream.types import Array, FloatArray
 
 Result = TypeVar("Result")
 
 #: MultiDiffusion's habit: views that share four fifths.
 AVERAGE_OVERLAP, SAFA_OVERLAP = 0.8, 0.2
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds and calls spent in the network and in the decoder; `rows` counts views denoised one step."""
-
-    denoise: float = 0.0
-    decode: float = 0.0
-    calls: int = 0
-    rows: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TimedDecoder:
-    """A decoder whose time is counted."""
-
-    inner: Decoder
-    clock: Clock
-
-    @property
-    def halo(self) -> int:
-        return self.inner.halo
-
-    @property
-    def samples_per_frame(self) -> int:
-        return self.inner.samples_per_frame
-
-    def start(self, seed: int) -> DecoderState:
-        return self.inner.start(seed)
-
-    def decode(
-        self, window: FloatArray, before: int, after: int, first_frame: int, seed: int, state: DecoderState
-    ) -> tuple[DecoderState, FloatArray]:
-        begun = time.perf_counter()
-        result = self.inner.decode(window, before, after, first_frame, seed, state)
-        self.clock.decode += time.perf_counter() - begun
-        return result
-
-
-@dataclass(frozen=True, slots=True)
-class TimedModel:
-    """A model whose network's and decoder's time is counted."""
-
-    inner: Model
-    clock: Clock = field(default_factory=Clock)
-
-    @property
-    def facts(self) -> ModelFacts:
-        return self.inner.facts
-
-    def encode(self, prompts: Any, negative: Any, seed: int) -> Encoded:
-        return self.inner.encode(prompts, negative, seed)
-
-    def denoise(
-        self,
-        latents: Array,
-        timesteps: Array,
-        conditioning: Conditioning,
-        negative: Conditioning,
-        guidance: Array,
-        context: Array | None = None,
-        known: Array | None = None,
-    ) -> Array:
-        begun = time.perf_counter()
-        result = self.inner.denoise(latents, timesteps, conditioning, negative, guidance, context, known)
-        self.clock.denoise += time.perf_counter() - begun
-        self.clock.calls += 1
-        self.clock.rows += int(latents.shape[0])
-        return result
-
-    def solver(self, steps: int) -> SolverTable:
-        return self.inner.solver(steps)
-
-    def decoder(self) -> Decoder:
-        return TimedDecoder(self.inner.decoder(), self.clock)
-
-    def from_numpy(self, array: Array) -> Array:
-        return self.inner.from_numpy(array)
-
-    def to_numpy(self, array: Array) -> FloatArray:
-        return self.inner.to_numpy(array)
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from safa_stream import joint
 from safa_stream.decode import decode_circular, decode_whole
-from safa_stream.evaluation.bench import TimedModel
 from safa_stream.evaluation.paper.methods import Job
+from safa_stream.evaluation.wrapping import TimedModel
 from safa_stream.layout import ViewLayout
 from safa_stream.models.builtin.features import Array
 from safa_stream.models.interface import Encoded, Model
