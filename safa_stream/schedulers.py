@@ -1,24 +1,24 @@
 """Solver tables from a diffusers scheduler's configuration (scheduler_config.json), so that its models sample as there.
 
-Supported: DDIMScheduler, FlowMatchEulerDiscreteScheduler, DPMSolverMultistepScheduler. Noise levels are computed in
-single precision where diffusers does so, because a trajectory remembers such differences.
+Supported: DDIMScheduler, FlowMatchEulerDiscreteScheduler, DPMSolverMultistepScheduler; and what `deterministic` makes
+of others. The noise levels are those of noise_levels.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from safa_stream.errors import UsageError
+from safa_stream.noise_levels import Config, cosine_levels, dpm_levels, flow_levels, signal_powers
 from safa_stream.solvers import Level, SolverTable, ddim_row, dpm_solver_pp_2m, euler
 
-Config = Mapping[str, Any]
-Floats = npt.NDArray[np.floating[Any]]
-
+#: Schedulers over trained timesteps whose steps are tables, the one over a flow, and Stable Audio's.
+TRAINED = ("DDIMScheduler", "DPMSolverMultistepScheduler")
+FLOW, COSINE = "FlowMatchEulerDiscreteScheduler", "CosineDPMSolverMultistepScheduler"
 STOCHASTIC = frozenset(
     "DDPMScheduler DDPMParallelScheduler DDPMWuerstchenScheduler EulerAncestralDiscreteScheduler LCMScheduler "
     "TCDScheduler "
@@ -28,82 +28,58 @@ STOCHASTIC = frozenset(
 )
 
 
-def from_scheduler_config(config: Config, steps: int) -> SolverTable:
+#: Noise levels [S], falling from 1, for a number of steps S.
+Sigmas = Callable[[int], Sequence[float]]
+#: Marks a configuration of a scheduler that adds noise as one to be made without; diffusers has no such option there.
+WITHOUT_NOISE = {"algorithm_type": "dpmsolver++"}
+#: The most network evaluations of schedulers that are not bound to trained timesteps.
+MOST_STEPS = 1000
+
+
+def from_scheduler_config(config: Config, steps: int, sigmas: Sigmas | None = None) -> SolverTable:
     """The table of `steps` network evaluations that makes the steps of the diffusers scheduler of this configuration.
+
+    sigmas: the noise levels that a pipeline names itself; FlowMatchEulerDiscreteScheduler only.
 
     Raises UsageError naming a scheduler that adds noise of its own or is not linear in one previous estimate, an option
     that is not supported, and step counts that the scheduler cannot do.
     """
     name = str(config.get("_class_name", "a configuration without _class_name"))
-    makers: dict[str, Callable[[Config, int], SolverTable]] = {
-        "DDIMScheduler": _ddim,
-        "FlowMatchEulerDiscreteScheduler": _flow_euler,
-        "DPMSolverMultistepScheduler": _dpm_multistep,
-    }
-    if name in STOCHASTIC:
+    if name in STOCHASTIC and not (name == COSINE and config.items() >= WITHOUT_NOISE.items()):
         raise UsageError(
             f"{name} is stochastic (it adds fresh noise at every step), so views could not be continued exactly; "
-            f"use {', '.join(makers)}"
+            f"use {', '.join(TRAINED)} or {FLOW}"
         )
-    if name not in makers:
-        raise UsageError(f"{name} is not supported; use {', '.join(makers)}")
-    trained = config.get("num_train_timesteps", 1000)
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= trained:
-        raise UsageError(f"{name} takes a whole number of steps from 1 to {trained}, not {steps!r}")
+    if name not in (*TRAINED, FLOW, COSINE):
+        raise UsageError(f"{name} is not supported; use {', '.join(TRAINED)} or {FLOW}")
+    if sigmas is not None and name != FLOW:
+        raise UsageError(f"{name} cannot be told its noise levels, as this model needs it to be; use {FLOW}")
+    most = MOST_STEPS if name == COSINE or sigmas is not None else config.get("num_train_timesteps", 1000)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
+        raise UsageError(f"{name} takes a whole number of steps from 1 to {most}, not {steps!r}")
+    if name == FLOW:
+        return _flow_euler(config, steps, None if sigmas is None else sigmas(steps))
+    makers = {"DDIMScheduler": _ddim, "DPMSolverMultistepScheduler": _dpm_multistep, COSINE: _cosine}
     return makers[name](config, steps)
 
 
 def deterministic(config: Config) -> Config:
-    """The configuration, or that of what is nearest to it and adds no noise of its own over the same noise levels.
+    """The configuration, or that of what is nearest to it, adds no noise of its own and has steps that are a table.
 
-    CosineDPMSolverMultistep becomes EDM's DPM-Solver++, other stochastic schedulers become DDIM over the same training
-    noise, and options that make a scheduler stochastic are turned off.
+    CosineDPMSolverMultistep becomes DPM-Solver++ over its noise levels, other schedulers over trained timesteps become
+    DDIM over the same training noise, and options that make a scheduler stochastic are turned off.
     """
     out = dict(config)
     name, algorithm = str(out.get("_class_name")), str(out.get("algorithm_type", ""))
-    if name == "CosineDPMSolverMultistepScheduler":
-        out |= {"_class_name": "EDMDPMSolverMultistepScheduler", "algorithm_type": "dpmsolver++"}
-    elif name in STOCHASTIC:
+    if name == COSINE:
+        out |= WITHOUT_NOISE
+    elif name not in TRAINED and (name in STOCHASTIC or "beta_schedule" in out):
         out |= {"_class_name": "DDIMScheduler"}
     elif algorithm.startswith("sde-"):
         out |= {"algorithm_type": algorithm.removeprefix("sde-")}
     if out.get("stochastic_sampling"):
         out |= {"stochastic_sampling": False}
     return out
-
-
-def signal_powers(config: Config) -> Floats:
-    """alphas_cumprod [num_train_timesteps], the share of signal power at every trained timestep."""
-    trained = config.get("num_train_timesteps", 1000)
-    first, last = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
-    schedule = config.get("beta_schedule", "linear")
-    if config.get("trained_betas") is not None:
-        betas = np.asarray(config["trained_betas"], np.float32)
-    elif schedule == "linear":
-        betas = _even(first, last, trained)
-    elif schedule == "scaled_linear":
-        betas = _even(first**0.5, last**0.5, trained) ** 2
-    elif schedule == "squaredcos_cap_v2":
-        bar = [math.cos((index / trained + 0.008) / 1.008 * math.pi / 2) ** 2 for index in range(trained + 1)]
-        betas = np.array([min(1 - b / a, 0.999) for a, b in zip(bar, bar[1:], strict=False)], np.float32)
-    else:
-        raise UsageError(f"beta schedule {schedule!r} is not supported; use linear, scaled_linear or squaredcos_cap_v2")
-    # Rounded as torch rounds: products in double precision, results in single. 1 - power is what small levels live on.
-    powers = np.cumprod((1 - betas).astype(np.float64)).astype(np.float32)
-    if not config.get("rescale_betas_zero_snr", False):
-        return powers
-    # arXiv 2305.08891, Algorithm 1: shift so that the last level holds no signal, scale so that the first stays.
-    roots = np.sqrt(powers)
-    roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
-    return np.asarray(roots**2, np.float32)
-
-
-def _even(first: float, last: float, count: int) -> npt.NDArray[np.float32]:
-    """torch.linspace in single precision, bit for bit: from either end to the middle, every value rounded once."""
-    low, high = np.float32(first), np.float32(last)
-    stride, index = float((high - low) / np.float32(count - 1)), np.arange(count)
-    rising, falling = float(low) + stride * index, float(high) - stride * (count - 1 - index)
-    return np.where(index < count // 2, rising, falling).astype(np.float32)
 
 
 def _ddim(config: Config, steps: int) -> SolverTable:
@@ -130,25 +106,14 @@ def _ddim(config: Config, steps: int) -> SolverTable:
     return SolverTable.from_rows("ddim", timesteps.tolist(), rows)
 
 
-def _flow_euler(config: Config, steps: int) -> SolverTable:
+def _flow_euler(config: Config, steps: int, given: Sequence[float] | None) -> SolverTable:
     _refuse(config, use_dynamic_shifting=False, use_beta_sigmas=False)
     if config.get("stochastic_sampling", False):
         raise UsageError("FlowMatchEulerDiscreteScheduler with stochastic_sampling is stochastic; turn it off")
-    trained, shift = config.get("num_train_timesteps", 1000), config.get("shift", 1.0)
-    # diffusers shifts the trained range and then the steps in it once more.
-    lowest = _shifted(np.float64(1 / trained), shift)
-    sigmas = _shifted(np.linspace(1.0, lowest, steps), shift)
-    if config.get("shift_terminal"):
-        sigmas = 1 - (1 - sigmas) * ((1 - config["shift_terminal"]) / (1 - sigmas[-1]))
-    if config.get("use_karras_sigmas", False):
-        sigmas = _karras(sigmas[0], sigmas[-1], steps)
-    elif config.get("use_exponential_sigmas", False):
-        sigmas = np.exp(np.linspace(math.log(sigmas[0]), math.log(sigmas[-1]), steps))
-    sigmas = sigmas.astype(np.float32)
-    inverted = bool(config.get("invert_sigmas", False))
+    sigmas, inverted = flow_levels(config, steps, given), bool(config.get("invert_sigmas", False))
     if inverted:
         sigmas = 1 - sigmas
-    timesteps = (sigmas * trained).tolist()
+    timesteps = (sigmas * config.get("num_train_timesteps", 1000)).tolist()
     return euler([*sigmas.tolist(), 1.0 if inverted else 0.0], timesteps, ascending=inverted)
 
 
@@ -167,7 +132,7 @@ def _dpm_multistep(config: Config, steps: int) -> SolverTable:
     flow, prediction = config.get("use_flow_sigmas", False), config.get("prediction_type", "epsilon")
     if (prediction == "flow_prediction") != flow and prediction in ("flow_prediction", "v_prediction"):
         raise UsageError(f"prediction type {prediction!r} does not go with use_flow_sigmas {str(flow).lower()}")
-    sigmas, timesteps = _dpm_sigmas(config, steps)
+    sigmas, timesteps = dpm_levels(config, steps)
     levels = [Level(1 - sigma, sigma) if flow else _variance_preserving(sigma) for sigma in sigmas.tolist()]
     count = len(timesteps)
     short = bool(config.get("lower_order_final", True)) and count < 15
@@ -186,63 +151,23 @@ def _dpm_multistep(config: Config, steps: int) -> SolverTable:
     )
 
 
-def _dpm_sigmas(config: Config, steps: int) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Noise to signal ratios [S + 1] (with flow sigmas: noise shares) and the timesteps [S] told to the network."""
-    powers = signal_powers(config)
-    if config.get("rescale_betas_zero_snr", False):
-        powers[-1] = 2.0**-24
-    trained, spacing = len(powers), config.get("timestep_spacing", "linspace")
-    ratios = np.asarray(np.sqrt((1 - powers) / powers), np.float32)
-    logs, whole = np.log(ratios), config.get("beta_schedule", "linear") != "squaredcos_cap_v2"
-    final = config.get("final_sigmas_type", "zero")
-    if final not in ("zero", "sigma_min"):
-        raise UsageError(f"final_sigmas_type {final!r} is not supported; use zero or sigma_min")
-    if config.get("use_karras_sigmas", False):
-        sigmas = _karras(ratios[-1], ratios[0], steps)
-        timesteps = _times_of(sigmas, logs, whole)
-    elif config.get("use_lu_lambdas", False):
-        sigmas = np.exp(np.linspace(float(logs[-1]), float(logs[0]), steps))
-        timesteps = _times_of(sigmas, logs, whole)
-    elif config.get("use_exponential_sigmas", False):
-        sigmas = np.exp(np.linspace(math.log(ratios[-1]), math.log(ratios[0]), steps))
-        timesteps = _times_of(sigmas, logs, False)
-    elif config.get("use_flow_sigmas", False):
-        even = 1 - np.linspace(1, 1 / trained, steps + 1)
-        sigmas = _shifted(even, config.get("flow_shift", 1.0))[::-1][:-1]
-        timesteps = sigmas * trained
-    else:
-        clip = np.log(np.sqrt(powers)) - np.log(np.sqrt(1 - powers))
-        last = trained - int(np.searchsorted(clip[::-1], float(config.get("lambda_min_clipped", -math.inf))))
-        timesteps = _dpm_spacing(spacing, last, trained, steps, int(config.get("steps_offset", 0)))
-        sigmas = np.interp(timesteps, np.arange(trained), ratios)
-    end = float(ratios[0]) if final == "sigma_min" else 0.0
-    return np.append(sigmas, end).astype(np.float32), timesteps.astype(np.int64)
-
-
-def _dpm_spacing(spacing: str, last: int, trained: int, steps: int, offset: int) -> Floats:
-    if spacing == "linspace":
-        return np.linspace(0, last - 1, steps + 1).round()[::-1][:-1]
-    if spacing == "leading":
-        return (np.arange(steps + 1) * (last // (steps + 1)))[::-1][:-1].astype(np.float64) + offset
-    if spacing == "trailing":
-        return np.arange(last, 0, -trained / steps).round() - 1
-    raise UsageError(f"timestep spacing {spacing!r} is not supported; use linspace, leading or trailing")
-
-
-def _times_of(sigmas: Floats, logs: Floats, whole: bool) -> Floats:
-    """The (fractional) trained timesteps at which these noise ratios stand."""
-    times = np.interp(np.log(np.maximum(sigmas, 1e-10)), logs, np.arange(len(logs)))
-    return times.round() if whole else times
-
-
-def _karras(highest: float, lowest: float, steps: int) -> Floats:
-    """arXiv 2206.00364, Eq. 5, rho = 7."""
-    top, bottom = float(highest) ** (1 / 7), float(lowest) ** (1 / 7)
-    return np.asarray((top + np.linspace(0, 1, steps) * (bottom - top)) ** 7)
-
-
-def _shifted(t: Any, shift: float) -> Any:
-    return shift * t / (1 + (shift - 1) * t)
+def _cosine(config: Config, steps: int) -> SolverTable:
+    """DPM-Solver++ 2M. The scheduler holds clean + sigma noise and shows the network that times 1 / sqrt(sigma^2 + 1);
+    the table's states are what the network is shown, so no scaling is left."""
+    for option, value in {"sigma_data": 1.0, "prediction_type": "v_prediction", "solver_order": 2}.items():
+        if config.get(option, value) != value:
+            raise UsageError(f"{COSINE} with {option} {config[option]!r} is not supported; it should be {value!r}")
+    sigmas = cosine_levels(config, steps).tolist()
+    levels = [_variance_preserving(sigma) for sigma in sigmas]
+    short = bool(config.get("lower_order_final", True)) and steps < 15
+    return dpm_solver_pp_2m(
+        [level.alpha for level in levels],
+        [level.sigma for level in levels],
+        [math.atan(sigma) / math.pi * 2 for sigma in sigmas[:-1]],
+        "v_prediction",
+        heun=config.get("solver_type", "midpoint") == "heun",
+        first_order=[steps - 1] if short or config.get("euler_at_final", False) else [],
+    )
 
 
 def _level(power: float) -> Level:

@@ -10,14 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from safa_stream.errors import ModelError, UsageError
+from safa_stream.errors import UsageError
 from safa_stream.models.interface import mix_encoded, stack, take
 from safa_stream.models.pretrained.base import PretrainedModel
 from safa_stream.models.pretrained.families import open_pretrained
-from safa_stream.models.pretrained.flow import flow_table
-from safa_stream.models.pretrained.stable_audio import COSINE, cosine_table
 from safa_stream.models.pretrained.timing import PIECE_SECONDS, Timing, middle_of
 from safa_stream.scene import parse_prompts
+from safa_stream.schedulers import COSINE, FLOW, deterministic, from_scheduler_config
 from safa_stream.solvers import SolverTable, step
 from tests.torch.waveform_models import SMALL, Shelf, library
 
@@ -241,7 +240,7 @@ class TestSolvers:
     ) -> None:
         scheduler = cosine(**options)
         scheduler.set_timesteps(steps)
-        table = cosine_table({"_class_name": COSINE, **LEVELS, **options}, steps)
+        table = from_scheduler_config(deterministic({"_class_name": COSINE, **LEVELS, **options}), steps)
         assert table.timesteps == pytest.approx(scheduler.timesteps.tolist(), abs=1e-6)
         draw = torch.Generator().manual_seed(0)
         x = torch.randn(64, generator=draw, dtype=torch.float64)
@@ -262,7 +261,7 @@ class TestSolvers:
     )  # fmt: skip
     def test_cosine_options_that_are_not_known_are_refused(self, options: dict[str, Any], said: str) -> None:
         with pytest.raises(UsageError, match=said):
-            cosine_table({"_class_name": COSINE, **LEVELS, **options}, 10)
+            from_scheduler_config(deterministic({"_class_name": COSINE, **LEVELS, **options}), 10)
 
     @pytest.mark.parametrize("name", SMALL)
     def test_times_fall_to_zero_from_pure_noise(self, models: Shelf, name: str) -> None:
@@ -283,7 +282,18 @@ class TestSolvers:
         assert (distilled.facts.default_steps, distilled.facts.default_guidance) == (8, 1.0)
 
     def test_another_scheduler_is_refused(self) -> None:
-        with pytest.raises(ModelError, match="DDIMScheduler; this model needs FlowMatchEuler"):
-            flow_table({"_class_name": "DDIMScheduler"}, [1.0])
-        with pytest.raises(ModelError, match="cannot be used"):
-            flow_table({"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True}, [1.0])
+        with pytest.raises(UsageError, match="DDIMScheduler cannot be told its noise levels.*use FlowMatchEuler"):
+            from_scheduler_config({"_class_name": "DDIMScheduler"}, 1, lambda steps: [1.0])
+        with pytest.raises(UsageError, match="use_dynamic_shifting is not supported"):
+            from_scheduler_config({"_class_name": FLOW, "use_dynamic_shifting": True}, 1, lambda steps: [1.0])
+        with pytest.raises(UsageError, match="stochastic"):
+            from_scheduler_config({"_class_name": COSINE, **LEVELS}, 10)
+
+    @pytest.mark.parametrize("options", [{}, {"shift": 3.0}, {"shift_terminal": 0.1}, {"use_karras_sigmas": True}])
+    def test_named_levels_are_what_diffusers_makes_of_them(self, options: dict[str, Any]) -> None:
+        named = [1.0, 0.8, 0.55, 0.2]
+        scheduler = library(FLOW)(num_train_timesteps=1, **options)
+        scheduler.set_timesteps(sigmas=named)
+        table = from_scheduler_config(dict(scheduler.config) | {"_class_name": FLOW}, 4, lambda steps: named)
+        assert np.allclose(table.timesteps, scheduler.timesteps, rtol=1e-6)
+        assert np.allclose(table.B, np.diff(scheduler.sigmas), rtol=1e-5)

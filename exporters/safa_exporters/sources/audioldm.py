@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from safa_exporters.graph import About, Axis, Graph, Part, Sampling
 from safa_exporters.sources.latent_decoders import BATCH, MelDecoder, decoder_graph, vocoder_graph
-from safa_exporters.sources.sampling import denoise, deterministic_scheduler, frame_count, guided, normal
+from safa_exporters.sources.sampling import denoise, frame_count, guided, normal, table
 from safa_stream.models.backends.graphs import Arrays
 from safa_stream.models.pretrained.audioldm import embedding_size
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
@@ -87,9 +87,9 @@ class SpectrogramLatents:
         """Sound [rows, 1, N] of a trajectory from the seed's noise."""
         frames = frame_count(sampling, USUAL_FRAMES, self.multiple)
         noise = normal(np.random.default_rng(sampling.seed), sampling.rows, self.channels, frames, self.bins)
-        scheduler = deterministic_scheduler(self.checkpoint.scheduler, sampling.steps)
+        solver = table(self.checkpoint.scheduler, sampling.steps)
         predict = guided(parts["denoiser"], conditional, unconditional, sampling.guidance)
-        mel = parts["decoder"]({"latents": denoise(scheduler, noise, predict)})
+        mel = parts["decoder"]({"latents": denoise(solver, noise, predict)})
         return parts["vocoder"]({"mel": mel})
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from safa_exporters.graph import Axis, Graph, Part, Sampling
 from safa_exporters.sources.latent_decoders import BATCH, OobleckDecoder, decoder_graph
-from safa_exporters.sources.sampling import deterministic_scheduler, frame_count, normal
+from safa_exporters.sources.sampling import frame_count, normal, table
 from safa_exporters.sources.waveform import WaveformLatents
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.types import FloatArray
@@ -96,8 +96,8 @@ class StableAudio(WaveformLatents):
         frames = frame_count(sampling, USUAL_FRAMES)
         told = self.conditioning(np.random.default_rng((sampling.seed, 1)), sampling.rows)
         without = told | {"encoder_hidden_states": np.zeros_like(told["encoder_hidden_states"])}
-        scheduler = deterministic_scheduler(self.checkpoint.scheduler, sampling.steps)
-        return self.sound(parts, sampling, frames, scheduler, told, without)
+        solver = table(self.checkpoint.scheduler, sampling.steps)
+        return self.sound(parts, sampling, frames, solver, told, without)
 
     def conditioning(self, draw: np.random.Generator, rows: int) -> dict[str, npt.NDArray[Any]]:
         """Random conditioning of `rows` rows."""

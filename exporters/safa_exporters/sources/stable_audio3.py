@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from safa_exporters.graph import Axis, Graph, Part, Sampling
 from safa_exporters.sources.latent_decoders import BATCH, SameDecoder, decoder_graph
-from safa_exporters.sources.sampling import deterministic_scheduler, frame_count, normal
+from safa_exporters.sources.sampling import frame_count, normal, table
 from safa_exporters.sources.waveform import WaveformLatents
 from safa_stream.errors import ModelError
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
+from safa_stream.models.pretrained.stable_audio3 import sigmas
 from safa_stream.types import FloatArray
 
 #: T5Gemma's tokens in the diffusers pipeline, which pads every text, and one vector for the duration.
@@ -30,8 +31,6 @@ USUAL_FRAMES = 108
 LONGEST = 4096
 #: The decoder's attention holds [17 T, 17 T] values for T frames: 24 s at most in one piece.
 LONGEST_DECODED = 256
-#: Logarithms of signal to noise at which the diffusers pipeline starts and ends.
-NOISIEST, CLEANEST = -6.2, 2.0
 
 
 class TimeFeatures(nn.Module):
@@ -126,8 +125,8 @@ class StableAudio3(WaveformLatents):
         draw = np.random.default_rng((sampling.seed, 1))
         duration = self.duration(draw, sampling.rows)
         told, without = (self.conditioning(draw, duration) for _ in range(2))
-        scheduler = deterministic_scheduler(self.checkpoint.scheduler, sampling.steps, sigmas(sampling.steps))
-        return self.sound(parts, sampling, frames, scheduler, told, without)
+        solver = table(self.checkpoint.scheduler, sampling.steps, sigmas)
+        return self.sound(parts, sampling, frames, solver, told, without)
 
     def duration(self, draw: np.random.Generator, rows: int) -> FloatArray:
         """Random vectors [rows, D] that stand for a duration."""
@@ -144,11 +143,3 @@ class StableAudio3(WaveformLatents):
             "encoder_attention_mask": mask,
             "global_hidden_states": duration,
         }
-
-
-def sigmas(steps: int) -> list[float]:
-    """Noise levels [steps], evenly spaced in the logarithm of signal to noise; the first is pure noise."""
-    even = CLEANEST - np.linspace(1, 0, steps + 1) * (CLEANEST - NOISIEST)
-    levels = 1 / (1 + np.exp(even))
-    levels[0] = 1
-    return [float(level) for level in levels[:-1]]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from safa_exporters.graph import About, Part, Sampling
 from safa_exporters.sources.sampling import denoise, guided, normal
-from safa_stream.errors import ModelError
 from safa_stream.models.backends.graphs import Arrays
 from safa_stream.models.pretrained.checkpoint import Checkpoint
+from safa_stream.models.pretrained.waveform import check_latents
+from safa_stream.solvers import SolverTable
 from safa_stream.types import FloatArray
 
 
@@ -22,12 +22,8 @@ class WaveformLatents:
     def __init__(self, checkpoint: Checkpoint, kind: str, sizes: tuple[str, str]) -> None:
         self.checkpoint, self.kind = checkpoint, kind
         self.transformer, self.vae = checkpoint.components["transformer"], checkpoint.components["vae"]
-        self.channels, decoded = int(self.transformer.config[sizes[0]]), self.vae.config[sizes[1]]
-        if decoded != self.channels:
-            raise ModelError(
-                f"{checkpoint.folder}: transformer and vae do not fit each other: {self.channels} and {decoded} "
-                "latent channels"
-            )
+        self.channels = int(self.transformer.config[sizes[0]])
+        check_latents(checkpoint, self.channels, int(self.vae.config[sizes[1]]))
 
     @cached_property
     def about(self) -> About:
@@ -39,11 +35,11 @@ class WaveformLatents:
         parts: Mapping[str, Part],
         sampling: Sampling,
         frames: int,
-        scheduler: Any,
+        solver: SolverTable,
         conditional: Arrays,
         unconditional: Arrays,
     ) -> FloatArray:
         """Sound [rows, channels, N] of a trajectory from the seed's noise."""
         noise = normal(np.random.default_rng(sampling.seed), sampling.rows, self.channels, frames)
         predict = guided(parts["denoiser"], conditional, unconditional, sampling.guidance)
-        return parts["decoder"]({"latents": denoise(scheduler, noise, predict)})
+        return parts["decoder"]({"latents": denoise(solver, noise, predict)})

@@ -30,6 +30,7 @@ from safa_stream.models.pretrained.base import Row as Told
 from safa_stream.models.pretrained.base import weighted
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing, to_numpy
+from safa_stream.models.pretrained.guidance import guided
 from safa_stream.scene import WeightedPrompt
 from safa_stream.schedulers import from_scheduler_config
 from safa_stream.solvers import Row, SolverTable
@@ -246,16 +247,7 @@ class PretrainedImages(ABC):
     def _guided(
         self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning, negative: Conditioning, guidance: Tensor
     ) -> Tensor:
-        guided = (guidance != 1).nonzero()[:, 0]
-        told = conditioning.tensors
-        if len(guided):
-            told = {name: torch.cat([negative.tensors[name][guided], rows]) for name, rows in told.items()}
-        x, t = torch.cat([latents[guided], latents]), torch.cat([timesteps[guided], timesteps])
-        both = self._call(x, t, told)
-        without, out = both[: len(guided)], both[len(guided) :].clone()
-        if len(guided):
-            out[guided] = without + guidance[guided].reshape(-1, 1, 1, 1) * (out[guided] - without)
-        return out
+        return guided(self._call, latents, timesteps, conditioning.tensors, negative.tensors, guidance)
 
     def _call(self, latents: Tensor, timesteps: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         """`predict` for latents [N, C, T, F], whose width is T."""

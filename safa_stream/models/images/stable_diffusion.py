@@ -17,9 +17,6 @@ from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing
 from safa_stream.schedulers import deterministic
 
-#: Schedulers whose steps are taken as they are; others' training noise is sampled with DDIM.
-OWN = ("DDIMScheduler", "DPMSolverMultistepScheduler")
-
 
 class StableDiffusion(PretrainedImages):
     """Pipelines of the class StableDiffusionPipeline, predicting noise or velocity."""
@@ -77,7 +74,4 @@ class StableDiffusion(PretrainedImages):
 
         As diffusers' pipeline does, early configurations are corrected: nothing is clipped, and timesteps start at 1.
         """
-        out = dict(deterministic(self.checkpoint.scheduler))
-        name = out["_class_name"]
-        corrected = {"clip_sample": False, "steps_offset": 1}
-        return out | corrected | {"_class_name": name if name in OWN else "DDIMScheduler"}
+        return {**deterministic(self.checkpoint.scheduler), "clip_sample": False, "steps_offset": 1}

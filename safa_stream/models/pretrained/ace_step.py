@@ -6,7 +6,8 @@ calls of their own. It counts time before frequency: latents are turned to [B, T
 
 Checkpoints with turbo in their configuration have guidance distilled into their weights and take none. The others are
 guided by adaptive projection (arXiv 2410.02416) as in the pipeline, without its momentum: that is a memory from step to
-step, which rows of a batch and views of a stream could not share.
+step, which rows of a batch and views of a stream could not share. The pipeline scales its result to a peak, which a
+stream's loudness does instead.
 """
 
 from __future__ import annotations
@@ -17,17 +18,15 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from safa_stream.models.interface import Conditioning, ModelFacts
-from safa_stream.models.pretrained.base import MASK, PretrainedModel, Row, padded
+from safa_stream.models.interface import Conditioning
+from safa_stream.models.pretrained.base import MASK, Row, padded
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing
-from safa_stream.models.pretrained.flow import check_steps, flow_table
 from safa_stream.models.pretrained.quiet import quiet
-from safa_stream.models.pretrained.stable_audio import check_latents
-from safa_stream.models.pretrained.texts import load_text_model, load_tokenizer, not_understood
+from safa_stream.models.pretrained.texts import not_understood
 from safa_stream.models.pretrained.timing import PIECE_SECONDS
-from safa_stream.models.pretrained.waveform_decoder import oobleck_halo, waveform_decoder, without_encoder
-from safa_stream.models.pretrained.windows import WindowDecoder
+from safa_stream.models.pretrained.waveform import WaveformModel, check_latents
+from safa_stream.models.pretrained.waveform_decoder import oobleck_halo, without_encoder
 from safa_stream.solvers import SolverTable
 from safa_stream.types import Array
 
@@ -57,7 +56,14 @@ LONGEST_UPDATE, PARALLEL = 2.5, 0.0
 TIMBRE_SECONDS, VIEW_SECONDS = 30, 30
 
 
-class AceStep(PretrainedModel):
+def sigmas(steps: int) -> list[float]:
+    """Noise levels [S], most of them in noise (shift 3)."""
+    even = torch.linspace(1, 0, steps + 1)[:-1]
+    levels: list[float] = (SHIFT * even / (1 + (SHIFT - 1) * even)).tolist()
+    return levels
+
+
+class AceStep(WaveformModel):
     """A checkpoint of an AceStepPipeline."""
 
     KINDS = (
@@ -65,7 +71,6 @@ class AceStep(PretrainedModel):
         Kind("vae", "AutoencoderOobleck"),
         Kind("condition_encoder", "AceStepConditionEncoder"),
     )
-    TEXTS = ("text_encoder", "tokenizer")
 
     def __init__(self, checkpoint: Checkpoint, computing: Computing) -> None:
         super().__init__(checkpoint, computing)
@@ -76,30 +81,22 @@ class AceStep(PretrainedModel):
         self.transformer = computing.denoiser(parts["transformer"].load())
         self.vae = computing.exact(without_encoder(parts["vae"].load()))
         self.condition_encoder = computing.exact(parts["condition_encoder"].load())
-        self.text_encoder = computing.exact(load_text_model(checkpoint.folder / "text_encoder", "AutoModel"))
-        self.tokenizer = load_tokenizer(checkpoint.folder / "tokenizer", "AutoTokenizer")
+        self.read_texts("AutoModel", "AutoTokenizer")
         self.turbo = bool(config.get("is_turbo")) or config.get("model_version") == "turbo"
         self.silence: Tensor = self.condition_encoder.silence_latent
-        self.halo = oobleck_halo(self.vae.upsampling_ratios)
         rate, scale, patch = int(self.vae.config.sampling_rate), int(self.vae.hop_length), int(config["patch_size"])
         steps, guidance = TURBO if self.turbo else PLAIN
-        self.facts = ModelFacts(
-            name=checkpoint.name,
-            version=checkpoint.version,
+        self.describe(
+            self.vae.decoder,
+            oobleck_halo(self.vae.upsampling_ratios),
             sample_rate=rate,
             channels=int(self.vae.config.audio_channels),
             samples_per_frame=scale,
-            view_frames=round(VIEW_SECONDS * rate / scale / patch) * patch,
-            frame_alignment=patch,
             latent_channels=channels,
-            latent_bins=1,
-            default_steps=steps,
-            default_guidance=guidance,
-            default_overlap=0.2,
-            decoder_halo=self.halo,
-            takes_context=False,
-            sounds=(),
-            licence=checkpoint.licence,
+            view=round(VIEW_SECONDS * rate / scale / patch) * patch,
+            steps=steps,
+            guidance=guidance,
+            alignment=patch,
         )
         with computing.running():
             self.lyrics: Tensor = self.text_encoder.get_input_embeddings()(self._tokens(LYRICS))
@@ -158,15 +155,9 @@ class AceStep(PretrainedModel):
             out[rows] = self._velocity(latents[rows], timesteps[rows], told["text"][rows, :length])
         return out
 
-    def decoder(self) -> WindowDecoder:
-        """Oobleck's decoder; the pipeline scales its result to a peak, which a stream's loudness does instead."""
-        return waveform_decoder(self.vae.decoder, self.halo, self.facts.samples_per_frame, self.computing)
-
     def solver(self, steps: int) -> SolverTable:
-        """Euler steps over the pipeline's noise levels, most of them in noise (shift 3)."""
-        check_steps(steps)
-        even = torch.linspace(1, 0, steps + 1)
-        return flow_table(self.checkpoint.scheduler, (SHIFT * even / (1 + (SHIFT - 1) * even))[:-1].tolist())
+        """Euler steps over the pipeline's noise levels."""
+        return self.sampled(steps, sigmas)
 
     def _velocity(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         frames, times = int(latents.shape[2]), timesteps.to(latents.dtype)

@@ -18,8 +18,9 @@ from safa_stream.errors import ModelError, UsageError
 from safa_stream.models.interface import Conditioning, Decoder, Encoded, ModelFacts
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing, to_numpy
+from safa_stream.models.pretrained.guidance import combined, guided
 from safa_stream.scene import WeightedPrompt
-from safa_stream.schedulers import deterministic, from_scheduler_config
+from safa_stream.schedulers import Sigmas, deterministic, from_scheduler_config
 from safa_stream.solvers import SolverTable
 from safa_stream.types import Array, FloatArray
 
@@ -78,12 +79,8 @@ class PretrainedModel(ABC):
         """Latents to sound."""
 
     def combined(self, told: Tensor, without: Tensor, guidance: Tensor) -> Tensor:
-        """Classifier-free guidance (arXiv 2207.12598); guidance [N, 1, 1, 1]."""
-        return without + guidance * (told - without)
-
-    def scheduler(self) -> Mapping[str, Any]:
-        """The checkpoint's scheduler, or the deterministic one that stands for it."""
-        return deterministic(self.checkpoint.scheduler)
+        """Classifier-free guidance; guidance [N, 1, 1, 1]."""
+        return combined(told, without, guidance)
 
     # What all have.
 
@@ -115,26 +112,25 @@ class PretrainedModel(ABC):
         Raises UsageError for a number of frames that the model does not take, ModelError where memory does not suffice.
         """
         self.check_frames(int(latents.shape[2]))
-        guided = (guidance != 1).nonzero()[:, 0]
         with self.computing.running():
-            if not len(guided):
-                return self._call(latents, timesteps, conditioning.tensors)
-            away = {name: tensor[guided] for name, tensor in negative.tensors.items()}
-            if self.TWO_CALLS:
-                told = self._call(latents, timesteps, conditioning.tensors)
-                without = self._call(latents[guided], timesteps[guided], away)
-            else:
-                both = {name: torch.cat([away[name], tensor]) for name, tensor in conditioning.tensors.items()}
-                doubled = torch.cat([latents[guided], latents]), torch.cat([timesteps[guided], timesteps])
-                answer = self._call(*doubled, both)
-                without, told = answer[: len(guided)], answer[len(guided) :]
-            out = told.clone()
-            out[guided] = self.combined(told[guided], without, guidance[guided].reshape(-1, 1, 1, 1))
-            return out
+            return guided(
+                self._call,
+                latents,
+                timesteps,
+                conditioning.tensors,
+                negative.tensors,
+                guidance,
+                self.combined,
+                self.TWO_CALLS,
+            )
 
     def solver(self, steps: int) -> SolverTable:
-        """The checkpoint's own sampler over `steps` network evaluations, see `scheduler`."""
-        return from_scheduler_config(self.scheduler(), steps)
+        """The checkpoint's sampler over `steps` network evaluations, or the deterministic one that stands for it."""
+        return self.sampled(steps)
+
+    def sampled(self, steps: int, sigmas: Sigmas | None = None) -> SolverTable:
+        """The same; sigmas: the noise levels that the pipeline names itself, where it does not leave them to it."""
+        return from_scheduler_config(deterministic(self.checkpoint.scheduler), steps, sigmas)
 
     def check_frames(self, frames: int) -> None:
         """Raise UsageError for a view length that the denoiser does not take."""

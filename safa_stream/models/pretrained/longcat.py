@@ -13,22 +13,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from safa_stream.errors import ModelError
-from safa_stream.models.interface import ModelFacts
-from safa_stream.models.pretrained.base import MASK, PretrainedModel, Row, padded
+from safa_stream.models.pretrained.base import MASK, Row, padded
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing
-from safa_stream.models.pretrained.flow import EULER, check_steps, flow_table
 from safa_stream.models.pretrained.quiet import quiet
-from safa_stream.models.pretrained.stable_audio import check_latents, token_limit
-from safa_stream.models.pretrained.texts import load_text_model, load_tokenizer, not_understood
-from safa_stream.models.pretrained.waveform_decoder import oobleck_halo, waveform_decoder, without_encoder
-from safa_stream.models.pretrained.windows import WindowDecoder
+from safa_stream.models.pretrained.waveform import WaveformModel, check_latents, decoding
+from safa_stream.models.pretrained.waveform_decoder import oobleck_halo, without_encoder
+from safa_stream.schedulers import FLOW
 from safa_stream.solvers import SolverTable
 
 #: Tokens of a text; every step attends to as many, so this is less than the text encoder could take.
@@ -60,14 +58,19 @@ class Passed(nn.Module):
         return text
 
 
-class LongCat(PretrainedModel):
+def sigmas(steps: int) -> list[float]:
+    """Noise levels [S], evenly spaced."""
+    levels: list[float] = torch.linspace(1, 1 / steps, steps).tolist()
+    return levels
+
+
+class LongCat(WaveformModel):
     """A checkpoint of a LongCatAudioDiTPipeline."""
 
     KINDS = (Kind("transformer", "LongCatAudioDiTTransformer"), Kind("vae", "LongCatAudioDiTVae"))
-    TEXTS = ("text_encoder", "tokenizer")
     #: As the pipeline has both; diffusers 0.42 saves this pipeline without its scheduler.
     TWO_CALLS = True
-    SCHEDULER = {"_class_name": EULER, "shift": 1.0, "invert_sigmas": True}
+    SCHEDULER = {"_class_name": FLOW, "shift": 1.0, "invert_sigmas": True}
 
     def __init__(self, checkpoint: Checkpoint, computing: Computing) -> None:
         super().__init__(checkpoint, computing)
@@ -82,27 +85,17 @@ class LongCat(PretrainedModel):
         transformer.text_embed, transformer.text_conv, transformer.text_conv_layer = Passed(), False, None
         self.transformer = computing.denoiser(transformer)
         self.vae = computing.exact(without_encoder(parts["vae"].load()))
-        self.text_encoder = computing.exact(load_text_model(checkpoint.folder / "text_encoder", "UMT5EncoderModel"))
-        self.tokenizer = load_tokenizer(checkpoint.folder / "tokenizer", "AutoTokenizer")
-        self.longest = token_limit(self.tokenizer, TOKENS)
-        self.halo = oobleck_halo(upsampling(vae))
-        self.facts = ModelFacts(
-            name=checkpoint.name,
-            version=checkpoint.version,
+        self.read_texts("UMT5EncoderModel", "AutoTokenizer", TOKENS)
+        self.describe(
+            decoding(self.vae),
+            oobleck_halo(upsampling(vae)),
             sample_rate=int(vae["sample_rate"]),
             channels=int(vae["in_channels"]),
             samples_per_frame=int(vae["downsampling_ratio"]),
-            view_frames=VIEW,
-            frame_alignment=1,
             latent_channels=int(config["latent_dim"]),
-            latent_bins=1,
-            default_steps=STEPS,
-            default_guidance=GUIDANCE,
-            default_overlap=0.2,
-            decoder_halo=self.halo,
-            takes_context=False,
-            sounds=(),
-            licence=checkpoint.licence,
+            view=VIEW,
+            steps=STEPS,
+            guidance=GUIDANCE,
         )
 
     def rows(self, texts: Sequence[str], beside: Sequence[str] = ()) -> list[Row]:
@@ -119,7 +112,7 @@ class LongCat(PretrainedModel):
 
     def not_understood(self, text: str) -> tuple[str, ...]:
         """Words past the 128th token, or that the tokenizer does not know."""
-        return not_understood(self.tokenizer, normalised(text), self.longest)
+        return super().not_understood(normalised(text))
 
     def predict(self, latents: Tensor, timesteps: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         """The velocity of latents [N, C, T, 1], from noise to sound, at times 1 to 0."""
@@ -134,19 +127,10 @@ class LongCat(PretrainedModel):
         )[0]
         return out.transpose(1, 2)[..., None]
 
-    def decoder(self) -> WindowDecoder:
-        """The autoencoder's decoder."""
-
-        def sound(latents: Tensor) -> Tensor:
-            out: Tensor = self.vae.decode(latents).sample
-            return out
-
-        return waveform_decoder(sound, self.halo, self.facts.samples_per_frame, self.computing)
-
     def solver(self, steps: int) -> SolverTable:
-        """Euler steps over even noise levels."""
-        check_steps(steps)
-        return flow_table(self.checkpoint.scheduler, torch.linspace(1, 1 / steps, steps).tolist())
+        """Euler steps. Times of a table fall, so they count the noise, as the network does not."""
+        table, trained = self.sampled(steps, sigmas), self.checkpoint.scheduler.get("num_train_timesteps", 1000)
+        return replace(table, timesteps=tuple(1 - time / trained for time in table.timesteps))
 
     def _encoded(self, text: str) -> Tensor:
         """[1, L, D]: the text encoder's last layer and its first, each normalised."""

@@ -15,17 +15,14 @@ import torch
 from torch import Tensor
 
 from safa_stream.errors import ModelError
-from safa_stream.models.interface import Conditioning, ModelFacts
-from safa_stream.models.pretrained.base import PretrainedModel, Row
+from safa_stream.models.interface import Conditioning
+from safa_stream.models.pretrained.base import Row
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing
-from safa_stream.models.pretrained.flow import check_steps, flow_table
 from safa_stream.models.pretrained.quiet import quiet
-from safa_stream.models.pretrained.stable_audio import check_latents, token_limit
-from safa_stream.models.pretrained.texts import load_text_model, load_tokenizer, not_understood
 from safa_stream.models.pretrained.timing import middle_of
-from safa_stream.models.pretrained.waveform_decoder import same_halo, waveform_decoder, without_encoder
-from safa_stream.models.pretrained.windows import WindowDecoder
+from safa_stream.models.pretrained.waveform import WaveformModel, check_latents, decoding
+from safa_stream.models.pretrained.waveform_decoder import same_halo, without_encoder
 from safa_stream.solvers import SolverTable
 from safa_stream.types import Array
 
@@ -38,7 +35,13 @@ NOISIEST, CLEANEST = -6.2, 2.0
 VIEW = 256
 
 
-class StableAudio3(PretrainedModel):
+def sigmas(steps: int) -> list[float]:
+    """Noise levels [S], even in the logarithm of signal to noise; the first is pure noise."""
+    even = CLEANEST - torch.linspace(1, 0, steps + 1) * (CLEANEST - NOISIEST)
+    return [1.0, *torch.sigmoid(-even)[1:-1].tolist()]
+
+
+class StableAudio3(WaveformModel):
     """A checkpoint of a StableAudio3Pipeline."""
 
     KINDS = (
@@ -46,7 +49,6 @@ class StableAudio3(PretrainedModel):
         Kind("vae", "AutoencoderSAME"),
         Kind("duration_embedder", "StableAudio3DurationEmbedder"),
     )
-    TEXTS = ("text_encoder", "tokenizer")
 
     def __init__(self, checkpoint: Checkpoint, computing: Computing) -> None:
         super().__init__(checkpoint, computing)
@@ -63,11 +65,9 @@ class StableAudio3(PretrainedModel):
         self.transformer = computing.denoiser(transformer)
         self.vae = computing.exact(without_encoder(parts["vae"].load()))
         self.duration_embedder = computing.exact(parts["duration_embedder"].load())
-        self.text_encoder = computing.exact(load_text_model(checkpoint.folder / "text_encoder", "T5GemmaEncoderModel"))
-        self.tokenizer = load_tokenizer(checkpoint.folder / "tokenizer", "GemmaTokenizer")
-        self.longest = token_limit(self.tokenizer, TOKENS)
+        self.read_texts("T5GemmaEncoderModel", "GemmaTokenizer", TOKENS)
         scale, patch = int(self.vae.downsampling_ratio), int(config["patch_size"])
-        self.halo = same_halo(
+        halo = same_halo(
             list(reversed(vae["encoder_strides"])),
             list(reversed(vae["encoder_transformer_depths"])),
             int(vae["sliding_window"]),
@@ -75,32 +75,23 @@ class StableAudio3(PretrainedModel):
         limits = parts["duration_embedder"].config
         self.seconds = middle_of(VIEW * scale / vae["sampling_rate"], limits["min_val"], limits["max_val"]).total
         steps, guidance = DISTILLED if checkpoint.scheduler.get("stochastic_sampling", False) else BASE
-        self.facts = ModelFacts(
-            name=checkpoint.name,
-            version=checkpoint.version,
+        self.describe(
+            decoding(self.vae),
+            halo,
             sample_rate=int(vae["sampling_rate"]),
             channels=int(vae["audio_channels"]),
             samples_per_frame=scale,
-            view_frames=-(-VIEW // patch) * patch,
-            frame_alignment=patch,
             latent_channels=int(config["io_channels"]),
-            latent_bins=1,
-            default_steps=steps,
-            default_guidance=guidance,
-            default_overlap=0.2,
-            decoder_halo=self.halo,
+            view=-(-VIEW // patch) * patch,
+            steps=steps,
+            guidance=guidance,
+            alignment=patch,
             takes_context=patch == 1 and config["local_add_cond_dim"] == config["io_channels"] + 1,
-            sounds=(),
-            licence=checkpoint.licence,
         )
 
     def rows(self, texts: Sequence[str], beside: Sequence[str] = ()) -> list[Row]:
         """Each: "text" [1, L + 1, D], the learnt vector for none after it, the duration last; "duration" [1, D]."""
         return [self._row(text) for text in texts]
-
-    def not_understood(self, text: str) -> tuple[str, ...]:
-        """Words past the 256th token, or that the tokenizer does not know."""
-        return not_understood(self.tokenizer, text, self.longest)
 
     def denoise(
         self,
@@ -134,22 +125,9 @@ class StableAudio3(PretrainedModel):
                 out[rows] = self._velocity(latents[rows], timesteps[rows], shown)
         return out
 
-    def decoder(self) -> WindowDecoder:
-        """SAME's decoder."""
-
-        def sound(latents: Tensor) -> Tensor:
-            out: Tensor = self.vae.decode(latents).sample
-            return out
-
-        return waveform_decoder(sound, self.halo, self.facts.samples_per_frame, self.computing)
-
     def solver(self, steps: int) -> SolverTable:
-        """Euler steps over noise levels that are even in the logarithm of signal to noise; the first is pure noise."""
-        check_steps(steps)
-        even = CLEANEST - torch.linspace(1, 0, steps + 1) * (CLEANEST - NOISIEST)
-        sigmas = torch.sigmoid(-even)
-        sigmas[0] = 1
-        return flow_table(self.checkpoint.scheduler, sigmas[:-1].tolist())
+        """Euler steps over the pipeline's noise levels."""
+        return self.sampled(steps, sigmas)
 
     def _velocity(self, latents: Tensor, timesteps: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         out: Tensor = self.transformer(
