@@ -7,14 +7,18 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tests.toy import NUMPY, World
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 HAS_DIFFUSERS = importlib.util.find_spec("diffusers") is not None
 
-collect_ignore = ([] if HAS_TORCH else ["training"]) + ([] if HAS_TORCH and HAS_DIFFUSERS else ["torch"])
+# How long an example takes is up to the machine, and to what else it does.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
+collect_ignore = ([] if HAS_TORCH else ["training"]) + ([] if HAS_TORCH and HAS_DIFFUSERS else ["torch"])
 
 #: Tests that talk to programs of other makers: a browser, OSC tools, audio servers and the PortAudio library.
 WITH_PROGRAMS = (

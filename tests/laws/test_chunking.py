@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safa_stream import decode
@@ -12,7 +12,6 @@ from tests.toy import ToyDecoder
 LATENTS = np.random.default_rng(0).standard_normal((2, 64, 3)).astype(np.float32)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), max_size=8), st.booleans(), st.integers(0, 4))
 def test_any_cuts_give_the_same_sound(cuts: list[int], remembers: bool, halo: int) -> None:
     decoder = ToyDecoder(halo=halo, hiss=0.5, remembers=remembers)

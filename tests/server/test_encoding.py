@@ -118,7 +118,7 @@ def test_whole_numbers_are_rounded_to_the_nearest_and_clipped(convert: object, b
     assert found == list(wanted.values())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(-1.5, 1.5), st.floats(-1.5, 1.5)), min_size=1, max_size=30))
 def test_payloads_are_interleaved_and_within_half_a_step(pairs: list[tuple[float, float]]) -> None:
     sound = np.array(pairs, np.float32).T

@@ -153,7 +153,7 @@ json_values = st.recursive(
 names = st.sampled_from("setup clientContent musicGenerationConfig playbackControl bpm weightedPrompts seed".split())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.binary() | st.text() | st.dictionaries(names, st.dictionaries(names, json_values) | json_values).map(json.dumps)
 )

@@ -40,7 +40,7 @@ class TestWhole:
         assert [ring.write(frames(0, 60)), ring.write(frames(60, 60)), ring.write(frames(0, 1))] == [60, 40, 0]
         np.testing.assert_array_equal(read(ring, 100)[1], frames(0, 100))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         capacity=st.integers(1, 50),
         channels=st.integers(1, 5),

@@ -157,7 +157,7 @@ def value_of(hint: Any, name: str, field: str) -> st.SearchStrategy[Any]:
     return st.one_of(*(kinds[part.strip()] for part in hint.split("|")))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_every_message_survives_the_wire(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(REQUESTS)))
@@ -177,7 +177,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(REQUESTS)), st.dictionaries(st.text(max_size=6), json_values, max_size=3), st.data())
 def test_whatever_comes_is_read_or_refused(kind: str, extra: dict[str, Any], data: st.DataObject) -> None:
     known = {slot.name: data.draw(json_values) for slot in slots(REQUESTS[kind]) if data.draw(st.booleans())}
@@ -189,7 +189,7 @@ def test_whatever_comes_is_read_or_refused(kind: str, extra: dict[str, Any], dat
         json.dumps(to_json(found.body), allow_nan=False)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_noise_is_refused(noise: bytes | str) -> None:
     refused(noise)
