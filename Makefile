@@ -1,5 +1,5 @@
 # make demo    set up .venv with the light set (no torch), render 30 s, draw its spectrogram
-# make test    set up .venv-dev and run the tests
+# make test    set up .venv-dev and run the tests; make test ARGS="tests/laws -x" hands words to pytest instead
 # make test-programs   the tests that talk to real programs (browser, OSC tools, JACK, PulseAudio); what is missing is named
 # make test-slow   networks at their full size, exported and held against torch; half an hour, 16 GB of memory
 # make check   formatting, lint, types, import rules, tests: what a change has to pass
@@ -25,6 +25,8 @@ MANIFEST ?=
 
 LIGHT := .venv
 DEV := .venv-dev
+USUAL := -m "not programs and not slow"
+WORKERS ?= 2
 PIP_FLAGS := -qq --disable-pip-version-check --no-compile
 # OpenMP threads that spin while they wait slow each other down on few cores.
 export OMP_WAIT_POLICY ?= passive
@@ -40,8 +42,15 @@ demo: $(LIGHT)/.ready
 	@$(LIGHT)/bin/safa-stream render "$(PROMPT)" --duration $(DURATION) --out demo.flac --spectrogram demo.png --force $(ARGS)
 	@echo "listen to demo.flac, look at demo.png; more: $(LIGHT)/bin/safa-stream render --help"
 
+# The live server's tests run in real time and therefore alone; all others share the cores, a file in one process.
+ifeq ($(strip $(ARGS)),)
 test: $(DEV)/.ready
-	$(DEV)/bin/python -m pytest -m "not programs and not slow" $(ARGS)
+	$(DEV)/bin/python -m pytest $(USUAL) --ignore tests/server --numprocesses $(WORKERS) --dist loadfile
+	$(DEV)/bin/python -m pytest $(USUAL) tests/server
+else
+test: $(DEV)/.ready
+	$(DEV)/bin/python -m pytest $(USUAL) $(ARGS)
+endif
 
 test-programs: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest -m programs tests/server $(ARGS)

@@ -74,7 +74,8 @@ def deterministic(config: Config) -> Config:
     if name == COSINE:
         out |= WITHOUT_NOISE
     elif name not in TRAINED and (name in STOCHASTIC or "beta_schedule" in out):
-        out |= {"_class_name": "DDIMScheduler"}
+        # What DDIM alone would clip where nothing is said of it.
+        out = {"clip_sample": False} | out | {"_class_name": "DDIMScheduler"}
     elif algorithm.startswith("sde-"):
         out |= {"algorithm_type": algorithm.removeprefix("sde-")}
     if out.get("stochastic_sampling"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.toy import NUMPY, World
 
@@ -15,7 +15,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 HAS_DIFFUSERS = importlib.util.find_spec("diffusers") is not None
 
 # How long an example takes is up to the machine, and to what else it does.
-settings.register_profile("project", deadline=None)
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
 
 collect_ignore = ([] if HAS_TORCH else ["training"]) + ([] if HAS_TORCH and HAS_DIFFUSERS else ["torch"])

@@ -8,10 +8,10 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import shlex
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +86,12 @@ def _installed_version() -> str | None:
         return None
 
 
+def processor_seconds() -> float:
+    """What processes started from here took of the processor, whatever else it was busy with."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
 class TestCommandLine:
     def test_help_comes_at_once(self) -> None:
         heavy = (*HEAVY, "numpy", "soundfile", "soxr")
@@ -97,9 +103,9 @@ class TestCommandLine:
         )
         took = []
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = processor_seconds()
             done = run(code)
-            took.append(time.perf_counter() - begun)
+            took.append(processor_seconds() - begun)
             assert done.returncode == 0, done.stderr
             assert "render" in done.stdout
             assert "HEAVY []" in done.stdout
