@@ -18,6 +18,7 @@ from safa_stream.models.builtin.networks import NetworkConfig
 from safa_stream.models.builtin.style import describe
 from safa_stream.models.builtin.text import TextEncoder
 from safa_stream.models.builtin.weights import CONFIG_NAME, FORMAT, WEIGHTS_NAME, digest
+from safa_stream.training.distinctness import features, preference
 from safa_stream.training.prepare import Prepared
 
 #: Latents are arranged as this many channels; the rest are bins.
@@ -46,8 +47,11 @@ class Identity:
 
 
 def style_bank(prepared: Prepared, text: TextEncoder) -> dict[str, Array]:
-    """Styles of passages that training heard: rows [R, S], sounds [R], semantics [R, M], shares [R]."""
-    rows, sounds, semantics, shares = [], [], [], []
+    """Styles of passages that training heard: rows [R, S], sounds [R], semantics [R, M], shares [R].
+
+    A recording counts by the root of its length, and those passages more that could not as well be another sound.
+    """
+    rows, sounds, semantics, shares, recordings, described = [], [], [], [], [], []
     for passage in prepared.chosen(held_out=False):
         latents = prepared.latents[passage.start : passage.stop]
         if len(latents) < STYLE_LENGTH // 4:
@@ -58,15 +62,19 @@ def style_bank(prepared: Prepared, text: TextEncoder) -> dict[str, Array]:
         treble = prepared.latent_map.decode(latents)[:, : FOLD * BANDS].reshape(-1, BANDS)[:, -12:].mean()
         share = len(latents) ** 0.5 / len(starts) * (DULL_SHARE if treble < DULL_LEVEL else 1.0)
         for start in starts:
-            rows.append(describe(latents[start : start + STYLE_LENGTH]))
+            window = latents[start : start + STYLE_LENGTH]
+            rows.append(describe(window))
+            described.append(features(window))
+            recordings.append(passage.recording)
             sounds.append(passage.label)
             semantics.append(meaning)
             shares.append(share)
+    preferred = np.asarray(shares) * preference(np.stack(described), np.array(sounds), np.array(recordings))
     return {
         "rows": np.asarray(rows, np.float32),
         "sounds": np.asarray(sounds, np.float32),
         "semantics": np.asarray(semantics, np.float32),
-        "shares": np.asarray(shares, np.float32) / np.float32(sum(shares)),
+        "shares": np.asarray(preferred / preferred.sum(), np.float32),
     }
 
 
@@ -79,10 +87,12 @@ def write_bundle(
     text: tuple[Mapping[str, np.ndarray[Any, Any]], Mapping[str, Any]],
     decoder: Mapping[str, Array],
     training: Mapping[str, Any],
+    emphasis: Mapping[str, float],
 ) -> None:
     """Write config.json and weights.safetensors into `target`; an earlier model is replaced only when all is written.
 
-    The graph is the exporter's part and comes after. `denoiser` has the names of `trainer.Denoiser`.
+    The graph is the exporter's part and comes after. `denoiser` has the names of `trainer.Denoiser`; `emphasis`: sounds
+    that are guided more than asked for, and how much.
     """
     text_tensors, text_config = text
     tensors: dict[str, np.ndarray[Any, Any]] = {
@@ -112,7 +122,7 @@ def write_bundle(
         "latent_shape": [CHANNELS, prepared.latents.shape[1] // CHANNELS],
         "network": network.as_dict(),
         "text": dict(text_config),
-        "defaults": dict(DEFAULTS),
+        "defaults": {**DEFAULTS, "emphasis": {name: emphasis[name] for name in prepared.labels if name in emphasis}},
         "training": dict(training),
         "weights_sha256": digest(partial / WEIGHTS_NAME),
     }

@@ -183,7 +183,7 @@ def test_a_library_that_is_not_installed_is_named(sound: Path, monkeypatch: pyte
     ("config", "steps", "said"),
     [
         ({"_class_name": "AutoencoderKL"}, 4, "AutoencoderKL is not supported; use"),
-        ({"_class_name": "EulerDiscreteScheduler", "beta_schedule": "none"}, 4, "beta schedule 'none' is not supported"),
+        ({"_class_name": "PNDMScheduler", "beta_schedule": "none"}, 4, "beta schedule 'none' is not supported"),
         ({"_class_name": "DDIMScheduler"}, 2000, "whole number of steps from 1 to 1000"),
         ({"_class_name": "DDIMScheduler"}, 0, "whole number of steps from 1 to 1000"),
     ],

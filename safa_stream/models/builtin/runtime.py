@@ -61,6 +61,8 @@ class BuiltinModel:
         defaults = config["defaults"]
         self.shift: float = defaults["shift"]
         self.guidance_levels: tuple[float, float] = tuple(defaults["guidance_levels"])
+        emphasis: dict[str, float] = defaults.get("emphasis", {})
+        self.emphasis = tuple(emphasis.get(label, 1.0) for label in self.labels)
         self.sampled_decoder = decoder or open_decoder(weights, backend)
         self.facts = ModelFacts(
             name=config["name"],
@@ -83,15 +85,23 @@ class BuiltinModel:
 
     def encode(self, prompts: Sequence[WeightedPrompt], negative: Sequence[WeightedPrompt], seed: int) -> Encoded:
         """Words to one condition row; `seed` picks which recordings' styles the sounds take."""
-        positive, unknown = self._condition(prompts, seed)
-        opposed, unknown_negative = self._condition(negative, seed + 1)
+        wanted, unknown = self._components(prompts, seed)
+        opposed, unknown_negative = self._components(negative, seed + 1)
         return Encoded(
-            conditioning=Conditioning({"condition": self.from_numpy(positive[None])}),
-            negative=Conditioning({"condition": self.from_numpy(opposed[None])}),
+            conditioning=self._told(wanted),
+            negative=self._told(opposed),
             unknown_words=tuple(dict.fromkeys(unknown + unknown_negative)),
         )
 
-    def _condition(self, prompts: Sequence[WeightedPrompt], seed: int) -> tuple[Array, tuple[str, ...]]:
+    def _told(self, components: list[Component]) -> Conditioning:
+        """One row: the condition [1, D], and the emphasis [1, 1] that the components have by their shares."""
+        total = sum(component.weight for component in components)
+        weighted = sum(component.weight * self.emphasis[component.sound] for component in components)
+        emphasis = np.array([[weighted / total if components else 1.0]], np.float32)
+        condition = self.conditioner(components)[None]
+        return Conditioning({"condition": self.from_numpy(condition), "emphasis": self.from_numpy(emphasis)})
+
+    def _components(self, prompts: Sequence[WeightedPrompt], seed: int) -> tuple[list[Component], tuple[str, ...]]:
         generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, STYLE_STREAM]))
         components: list[Component] = []
         unknown: list[str] = []
@@ -109,7 +119,7 @@ class BuiltinModel:
         if prompts and not components:
             known = ", ".join(self.labels)
             raise PromptError(f"no word of the prompt is known ({', '.join(unknown)}); the sounds are {known}")
-        return self.conditioner(components), tuple(unknown)
+        return components, tuple(unknown)
 
     def denoise(
         self,
@@ -121,7 +131,10 @@ class BuiltinModel:
         context: Any | None = None,
         known: Any | None = None,
     ) -> Any:
-        """Guided clean latents [B, C, T, F]; rows outside the guided noise levels or with guidance 1 cost one pass."""
+        """Guided clean latents [B, C, T, F]; rows outside the guided noise levels or with guidance 1 cost one pass.
+
+        A row's guidance g is 1 + (g - 1) times its emphasis: some sounds need more for the same distinctness.
+        """
         batch, channels, length, bins = latents.shape
         noisy = self._rows(latents)
         told = noisy * 0.0 if context is None else self._rows(context)
@@ -129,7 +142,9 @@ class BuiltinModel:
         condition, opposed = conditioning.tensors["condition"], negative.tensors["condition"]
         low, high = self.guidance_levels
         level = floats(timesteps)
-        scale = [g if low <= t <= high else 1.0 for g, t in zip(floats(guidance), level, strict=True)]
+        emphasis = floats(conditioning.tensors["emphasis"][:, 0])
+        asked = [1.0 + (g - 1.0) * more for g, more in zip(floats(guidance), emphasis, strict=True)]
+        scale = [g if low <= t <= high else 1.0 for g, t in zip(asked, level, strict=True)]
         guided = [row for row, g in enumerate(scale) if g != 1.0]
         every = list(range(batch)) + guided
         levels = [level[row] for row in every]
