@@ -11,10 +11,10 @@ from safa_stream.errors import SnapshotError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.models.interface import Model
 from safa_stream.operators import Along, Weights, past_share
+from safa_stream.scene import METHODS
 from safa_stream.solvers import SolverTable
 from safa_stream.swap import DEFAULT_SCHEDULE, SwapSchedule
 from safa_stream.trajectory import AnyNumpy, ReferenceTrajectory, Tensors, Trajectory, guided_steps
-from safa_stream.views import METHODS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -18,10 +19,11 @@ from safetensors import numpy as safetensors_numpy
 
 from safa_stream import decode, joint, stream
 from safa_stream.continuation import StreamPlan, StreamState
+from safa_stream.coupling import Coupling
 from safa_stream.errors import SnapshotError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.models.interface import Encoded, Model
-from safa_stream.scene import PromptChange, Scene
+from safa_stream.scene import MAD, SYNC, PromptChange, Scene
 from safa_stream.solvers import SolverTable
 from safa_stream.swap import DEFAULT_SCHEDULE, SwapSchedule
 from safa_stream.trajectory import Tensors
@@ -197,39 +199,53 @@ class Stream(Iterator[Chunk]):
         )
 
 
-def whole(model: Model, scene: Scene, seconds: float, report: Callable[[int, int], None] | None = None) -> FloatArray:
+def whole(
+    model: Model,
+    scene: Scene,
+    seconds: float,
+    report: Callable[[int, int], None] | None = None,
+    likeness: Any = None,
+) -> FloatArray:
     """All of a scene with mode "joint" as sound [channels, N]; `report(done, steps)` after every solver step.
 
-    With `scene.loop` it is a circle: its end leads over into its beginning, and N is `seconds` to the nearest frame.
-    Raises UsageError for what cannot be made, LayoutError for loops that no views tile.
+    With `scene.loop` it is a circle: its end leads over into its beginning, and N is `seconds` to the nearest frame, or
+    with method mad to the nearest step of the model's alignment. likeness: the model's, by which method syncdiffusion
+    compares views, None for the one without a network. Raises UsageError for what cannot be made, LayoutError for loops
+    that no views tile, ModelError where the method cannot reach into the model.
     """
     if scene.mode != "joint":
         raise UsageError("a scene with mode 'stream' is made chunk by chunk: use `chunks`")
+    coupling = Coupling(scene.method, scene.attend_ratio, scene.sync_weight, scene.sync_steps)
+    coupling.require(model)
+    if scene.method == SYNC and likeness is None:
+        likeness = model.likeness(None)
     facts, decoder, layout = model.facts, model.decoder(), _layout(model, scene)
     samples = _samples(model, seconds)
-    plan = joint.JointPlan(
-        layout,
-        _table(model, scene),
-        scene.method,
-        scene.swap_interval,
-        scene.reference_ratio,
-        scene.loop,
-        scene.seed,
-    )
-    encoded = model.encode(scene.prompts, scene.negative, scene.seed)
     if scene.loop:
-        width = max(1, round(samples / facts.samples_per_frame))
-        spans = layout.loop_spans(width)
+        step = layout.alignment if scene.method == MAD else 1
+        width = max(1, round(samples / facts.samples_per_frame / step)) * step
+        spans = layout.loop_spans(width, step)
         samples = width * facts.samples_per_frame
     else:
         spans = layout.linear_spans(-(-samples // facts.samples_per_frame))
         width = spans[-1].stop
-    guidance = _guidance(model, scene)
+    plan = joint.JointPlan(
+        layout,
+        _table(model, scene),
+        coupling.joined,
+        scene.swap_interval,
+        scene.reference_ratio,
+        scene.loop,
+        scene.seed,
+        coupling.batch(len(spans), joint.BATCH),
+    )
+    encoded, guidance = model.encode(scene.prompts, scene.negative, scene.seed), _guidance(model, scene)
+    hooks = coupling.hooks(model, plan.table, spans, width, encoded, guidance, likeness)
     if scene.method == "independent":
         views = model.to_numpy(joint.denoise_views(model, plan, spans, width, encoded, guidance, report))
         pieces = [decode.decode_whole(decoder, view, _view_seed(scene.seed, at)) for at, view in enumerate(views)]
         return decode.lay_out(pieces, spans, width, decoder.samples_per_frame, scene.loop)[:, :samples]
-    canvas = model.to_numpy(joint.generate(model, plan, spans, encoded, guidance, report, width))
+    canvas = model.to_numpy(joint.generate(model, plan, spans, encoded, guidance, report, width, hooks))
     decoded = decode.decode_circular if scene.loop else decode.decode_whole
     return decoded(decoder, canvas, scene.seed)[:, :samples]
 

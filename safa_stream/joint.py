@@ -17,11 +17,14 @@ from safa_stream.errors import UsageError
 from safa_stream.layout import Span, ViewLayout
 from safa_stream.models.interface import Denoiser, Encoded
 from safa_stream.operators import Along, like, self_loop_swap, view_window
+from safa_stream.scene import METHODS
 from safa_stream.solvers import SolverTable, step
 from safa_stream.trajectory import guided_steps
 from safa_stream.types import Array
-from safa_stream.views import METHODS, Batch, Lender, Record, first_state, roll_of
+from safa_stream.views import Batch, Lender, Record, first_state, roll_of
 
+#: Views that the denoiser gets at once.
+BATCH = 8
 #: Called after every solver step with how many are done and how many there are.
 Report = Callable[[int, int], None]
 
@@ -48,7 +51,7 @@ NO_HOOKS = Hooks()
 
 @dataclass(frozen=True, slots=True)
 class JointPlan:
-    """How a canvas is made; methods as in `stream.METHODS`. Raises LayoutError where a swap has too much overlap.
+    """How a canvas is made; methods as in `scene.METHODS`. Raises LayoutError where a swap has too much overlap.
 
     reference_roll: as in a stream, but off by default as the paper has none.
     """
@@ -60,7 +63,7 @@ class JointPlan:
     reference_ratio: float = 0.3
     circular: bool = False
     seed: int = 0
-    max_batch: int = 8
+    max_batch: int = BATCH
     reference_along: Along = "frames"
     reference_roll: bool = False
 

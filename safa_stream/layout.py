@@ -117,18 +117,20 @@ class ViewLayout:
             raise LayoutError(f"a circle needs at least 1 view, not {views}")
         return tuple(Span(index * self.hop, self.view) for index in range(views))
 
-    def loop_spans(self, frames: int) -> tuple[Span, ...]:
-        """Views on a circle of exactly `frames`; their hops differ by at most one frame and come near `hop`.
+    def loop_spans(self, frames: int, step: int = 1) -> tuple[Span, ...]:
+        """Views on a circle of exactly `frames`; their hops differ by at most one `step` and come near `hop`.
 
-        Overlaps are at least half of `overlap` and at most half a view. Raises LayoutError, naming lengths that fit,
-        where no number of views does that.
+        Overlaps are at least half of `overlap` and at most half a view. step: of frames, which the circle, the view and
+        the overlap are multiples of, and then all starts are. Raises LayoutError, naming lengths that fit, where no
+        number of views does that.
         """
-        shortest, longest = -(-self.view // 2), self.view - -(-self.overlap // 2)
-        fewest, most = -(-frames // longest), frames // shortest
+        view, overlap, around = self.view // step, self.overlap // step, frames // step
+        shortest, longest = -(-view // 2), view - -(-overlap // 2)
+        fewest, most = -(-around // longest), around // shortest
         if frames < 1 or fewest > most:
-            below = most * longest
-            above = (most + 1) * shortest
+            below = most * longest * step
+            above = (most + 1) * shortest * step
             fits = f"{above} frames fit" if most < 1 else f"{below} or {above} frames fit"
             raise LayoutError(f"a loop of {frames} frames cannot be tiled by views of {self.view}; {fits}")
         views = min(max(round(frames / self.hop), fewest), most)
-        return tuple(Span(index * frames // views, self.view) for index in range(views))
+        return tuple(Span(index * around // views * step, self.view) for index in range(views))

@@ -15,7 +15,15 @@ from typing import Any
 from safa_stream.errors import PromptError, SceneError
 
 FORMAT = "safa-scene-1"
+#: How views may be joined, as they stream or side by side; and what else there is side by side: Merge-Attend-Diffuse
+#: (arXiv 2408.15660) and SyncDiffusion (arXiv 2306.05178).
 METHODS = ("safa", "safa-self", "average", "triangular", "independent")
+MAD, SYNC = "mad", "syncdiffusion"
+JOINT_ONLY = (MAD, SYNC)
+JOINT_METHODS = (*METHODS, *JOINT_ONLY)
+#: Of MAD, the share of the steps in which views attend to each other; of SyncDiffusion, how far views follow the middle
+#: one at first, and in how many steps.
+ATTEND_RATIO, SYNC_WEIGHT, SYNC_STEPS = 0.5, 20.0, 10
 MODES = ("stream", "joint")
 #: Half of a 64-bit key's range, so that every JSON reader's signed integers hold a seed.
 LARGEST_SEED = 2**63 - 1
@@ -54,7 +62,7 @@ class PromptChange:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What to make and how. None stands for the model's default.
+    """What to make and how. None stands for the model's default. attend_ratio and sync_... : see ATTEND_RATIO.
 
     Raises SceneError or PromptError naming the field that is wrong.
     """
@@ -72,6 +80,9 @@ class Scene:
     loop: bool = False
     changes: tuple[PromptChange, ...] = ()
     model: str = "builtin"
+    attend_ratio: float = ATTEND_RATIO
+    sync_weight: float = SYNC_WEIGHT
+    sync_steps: int = SYNC_STEPS
 
     def __post_init__(self) -> None:
         _check_prompts(self.prompts, "prompts")
@@ -79,6 +90,8 @@ class Scene:
         _check_fields(self, _SCENE_RULES)
         if self.loop and self.mode != "joint":
             raise SceneError("scene field 'loop' needs mode 'joint': a stream has no end to join to its beginning")
+        if self.method in JOINT_ONLY and self.mode != "joint":
+            raise SceneError(f"scene field 'method' {self.method} needs mode 'joint': it is made of all views at once")
         if self.changes and self.mode != "stream":
             raise SceneError("scene field 'changes' needs mode 'stream': a joint canvas has one prompt")
 
@@ -186,11 +199,14 @@ _SCENE_RULES: _Rules = {
     "overlap": (_or_none(_between(0, 0.99)), "a share of the view from 0 to 0.99"),
     "swap_interval": (_whole_between(1, 10_000), "a whole number of frames from 1 to 10000"),
     "reference_ratio": (_between(0, 1), "a share of the steps from 0 to 1"),
-    "method": (lambda value: value in METHODS, "one of " + ", ".join(METHODS)),
+    "method": (lambda value: value in JOINT_METHODS, "one of " + ", ".join(JOINT_METHODS)),
     "mode": (lambda value: value in MODES, "one of " + ", ".join(MODES)),
     "loop": (lambda value: isinstance(value, bool), "true or false"),
     "changes": (_are_changes, "a list of prompt changes in order of time, each at its own time"),
     "model": (lambda value: isinstance(value, str) and bool(value.strip()), "a model's name or folder"),
+    "attend_ratio": (_between(0, 1), "a share of the steps from 0 to 1"),
+    "sync_weight": (_between(0, 1e6), "a number from 0 to 1000000"),
+    "sync_steps": (_whole_between(0, 1000), "a whole number from 0 to 1000"),
 }
 _CHANGE_RULES: _Rules = {
     "at": (_between(0, 1e9), "a time in seconds, 0 or later"),

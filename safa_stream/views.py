@@ -16,8 +16,6 @@ from safa_stream.swap import GOLDEN
 from safa_stream.trajectory import Trajectory
 from safa_stream.types import Array
 
-METHODS = ("safa", "safa-self", "average", "triangular", "independent")
-
 
 def first_state(model: Denoiser, seed: int, purpose: str, first_frame: int, count: int, scale: float) -> Array:
     """One view's noise [1, C, count, F] in the model's array world, `scale` its standard deviation."""

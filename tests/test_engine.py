@@ -9,9 +9,8 @@ import pytest
 
 from safa_stream import engine
 from safa_stream.errors import LayoutError, SafaError, SnapshotError, UsageError
-from safa_stream.scene import PromptChange, Scene, parse_prompts
+from safa_stream.scene import METHODS, PromptChange, Scene, parse_prompts
 from safa_stream.swap import SwapSchedule
-from safa_stream.views import METHODS
 from tests.toy import ToyDecoder, ToyModel, toy
 
 RATE, FRAME = 400, 16

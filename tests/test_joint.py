@@ -9,8 +9,7 @@ from safa_stream import joint
 from safa_stream.errors import LayoutError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.operators import self_loop_mask, view_window
-from safa_stream.scene import parse_prompts
-from safa_stream.views import METHODS
+from safa_stream.scene import METHODS, parse_prompts
 from tests.toy import ToyModel, World, toy
 
 LAYOUT = ViewLayout(40, 8)

@@ -109,3 +109,16 @@ def test_impossible_ratios_are_refused(ratio: float) -> None:
 def test_more_than_half_a_view_is_for_averaging_only() -> None:
     with pytest.raises(LayoutError, match=r"at most half.*average"):
         ViewLayout.from_ratio(100, 0.8).require_tiling()
+
+
+@pytest.mark.parametrize("frames, wanted", [(160, [0, 80]), (224, [0, 112]), (304, [0, 96, 200]), (1200, None)])
+def test_a_loop_in_steps_starts_its_views_on_them(frames: int, wanted: list[int] | None) -> None:
+    starts = [span.start for span in ViewLayout(160, 32, 8).loop_spans(frames, 8)]
+    hops = [after - before for before, after in zip(starts, [*starts[1:], frames], strict=True)]
+    assert wanted in (None, starts) and all(start % 8 == 0 for start in starts)
+    assert max(hops) - min(hops) <= 8 and all(80 <= hop <= 144 for hop in hops)
+
+
+def test_a_loop_in_steps_that_does_not_fit_names_lengths_in_frames() -> None:
+    with pytest.raises(LayoutError, match="152 frames.*; 144 or 160 frames fit"):
+        ViewLayout(160, 32, 8).loop_spans(152, 8)

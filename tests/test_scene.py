@@ -98,7 +98,8 @@ class TestScene:
             ("steps", 100000), ("guidance", -1), ("guidance", "much"), ("overlap", 1), ("overlap", -0.1),
             ("overlap", True), ("swap_interval", 0), ("reference_ratio", 1.5), ("reference_ratio", None),
             ("method", "magic"), ("method", ["safa"]), ("mode", "live"), ("loop", 1), ("model", ""), ("model", 3),
-            ("changes", {}), ("prompts", 5), ("negative", 5), ("loop", True),
+            ("changes", {}), ("prompts", 5), ("negative", 5), ("loop", True), ("method", "mad"), ("attend_ratio", 1.1),
+            ("sync_weight", -1), ("sync_steps", 1.5),
         ],
     )  # fmt: skip
     def test_a_wrong_field_is_named(self, field: str, value: Any) -> None:

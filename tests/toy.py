@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from safa_stream.errors import ModelError
+from safa_stream.models.backends.spec import Backend
 from safa_stream.models.interface import Conditioning, Encoded, ModelFacts
 from safa_stream.noise import noise
 from safa_stream.scene import WeightedPrompt
@@ -113,6 +115,7 @@ class ToyModel:
     sampled_decoder: ToyDecoder = field(default_factory=ToyDecoder)
     calls: list[int] = field(default_factory=list)
     contexts: list[Array] = field(default_factory=list)
+    backend: Backend = Backend()
 
     def encode(self, prompts: Sequence[WeightedPrompt], negative: Sequence[WeightedPrompt], seed: int) -> Encoded:
         unknown = tuple(p.text for p in (*prompts, *negative) if p.text.startswith("?"))
@@ -173,6 +176,9 @@ class ToyModel:
         filtered = alpha * covariance @ np.linalg.inv(alpha**2 * covariance + sigma**2 * np.eye(int(free.sum())))
         out[:, free] = prior[:, free] + np.einsum("uv,cvf->cuf", filtered, x[:, free] - alpha * prior[:, free])
         return out
+
+    def require_open(self, method: str) -> None:
+        raise ModelError(f"method {method} has nothing to reach into: the toy model is a formula")
 
     def solver(self, steps: int) -> SolverTable:
         return builtin_table(steps, self.shift)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from safa_exporters.graph import Axis, Graph
 from safa_stream.models.builtin.networks import NetworkConfig
-from safa_stream.models.builtin.runtime import PHASE_SCATTER
+from safa_stream.models.builtin.phases import PHASE_SCATTER
 from safa_stream.models.builtin.weights import Weights
 
 #: What a step is told besides the network's own inputs.

@@ -23,10 +23,10 @@ STEPS, PROMPTS, SEEDS, GUIDANCE = 200, 10, 2, 3.5
 
 def add_kinds(kinds: Any) -> None:
     """Declare the kinds: paper, fourier, connectivity, sweep."""
-    paper = kinds.add_parser("paper", help="the paper's audio experiment: SaFa beside MD, MD* and native views")
+    paper = kinds.add_parser("paper", help="the paper's audio experiment: SaFa beside MD, MD*, MAD and native views")
     _common(paper)
     _ears(paper)
-    paper.add_argument("--methods", default="", help="rows, with commas (default: all)")
+    paper.add_argument("--methods", default="", help="rows, with commas (default: all that the backend can make)")
     paper.add_argument("--views", type=numbers, default=None, help="views of the canvases (default: 3,6,9)")
 
     fourier = kinds.add_parser("fourier", help="what joining does to the latents' high frequencies, step by step")
@@ -66,11 +66,14 @@ def run_kind(options: argparse.Namespace) -> int:
 
 def _paper(options: argparse.Namespace) -> int:
     from safa_stream.evaluation.paper import report, run
-    from safa_stream.evaluation.paper.methods import VIEWS, chosen, paper_jobs
+    from safa_stream.evaluation.paper.methods import VIEWS, chosen, open_to, paper_jobs
 
-    methods = chosen(names(options.methods))
-    views = tuple(options.views or VIEWS)
+    methods, views = chosen(names(options.methods)), tuple(options.views or VIEWS)
     ears, model = _open_ears(options), _model(options)
+    if not options.methods:
+        methods, left_out = open_to(model, methods)
+        if left_out and not options.quiet:
+            print(f"safa-stream: {left_out}", file=sys.stderr)
     setup = _setup(options, model, views[0])
     jobs = paper_jobs(methods, views, setup.steps)
     found = run.run(model, jobs, setup, ears, progress(options.quiet))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safa_stream.cli.values import BACKEND, duration
+from safa_stream.scene import ATTEND_RATIO, SYNC_STEPS, SYNC_WEIGHT
 
 if TYPE_CHECKING:
     from safa_stream.models.interface import ModelFacts
@@ -58,6 +59,18 @@ def say_licence(name: str, facts: ModelFacts, quiet: bool) -> None:
 def add_backend(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """--backend."""
     group.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND)
+
+
+def add_coupling(group: argparse.ArgumentParser | argparse._ArgumentGroup, without: str) -> None:
+    """The numbers of the methods mad and syncdiffusion, None where not said; `without`: a network to compare by."""
+    share = f"mad: share of the steps in which views attend to each other (default {ATTEND_RATIO:g})"
+    network = f"syncdiffusion: a VGG16's weights, as of timm/vgg16.tv_in1k, in safetensors{without}"
+    weight = f"syncdiffusion: how far views follow the middle one at first (default {SYNC_WEIGHT:g})"
+    group.add_argument("--attend-ratio", type=float, metavar="SHARE", help=share)
+    group.add_argument("--perceptual", type=Path, metavar="FILE", help=network)
+    group.add_argument("--sync-weight", type=float, metavar="X", help=weight)
+    steps = f"syncdiffusion: in how many steps (default {SYNC_STEPS})"
+    group.add_argument("--sync-steps", type=int, metavar="N", help=steps)
 
 
 def add_force(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 from safa_stream.cli import making
 from safa_stream.cli.progress import StatusLine
 from safa_stream.cli.values import clock, count
-from safa_stream.scene import METHODS as SHARED_METHODS
-from safa_stream.scene import parse_prompts
+from safa_stream.scene import JOINT_METHODS, parse_prompts
 
 if TYPE_CHECKING:
     from safa_stream.rendering.panorama import Progress
 
 HELP = "a panorama from words to a picture"
 EXTRAS = "torch"
-#: As `rendering.wanted.METHODS`, which would load numpy for help.
-METHODS = (*SHARED_METHODS, "mad", "syncdiffusion")
 #: The widest that a preview is, in pixels.
 PREVIEW_WIDTH = 1024
 #: Options that are fields of a Panorama of the same name.
@@ -51,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative", metavar="PROMPT", help="what is not to be seen")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed is another place (default 0)")
     method = parser.add_argument_group("how it is made")
-    method.add_argument("--method", choices=METHODS, default="safa", help="how views are joined (default safa)")
+    method.add_argument("--method", choices=JOINT_METHODS, default="safa", help="how views are joined (default safa)")
     method.add_argument("--steps", type=count, metavar="N", help="sampler steps")
     method.add_argument("--guidance", type=float, metavar="X", help="how closely the words are followed")
     method.add_argument("--view", type=count, metavar="PIXELS", help="width of a view (default: the model's)")
@@ -66,14 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--batch", type=count, default=4, metavar="N", help="views that are denoised at once (default 4)"
     )
-    method.add_argument("--attend-ratio", type=float, default=0.5, metavar="SHARE",
-                        help="mad: share of the steps in which views attend to each other (default 0.5)")  # fmt: skip
-    method.add_argument("--perceptual", type=Path, metavar="FILE",
-                        help="syncdiffusion: a VGG16's weights, as of timm/vgg16.tv_in1k, in safetensors")  # fmt: skip
-    method.add_argument("--sync-weight", type=float, default=20.0, metavar="X",
-                        help="syncdiffusion: how far views follow the middle one at first (default 20)")  # fmt: skip
-    method.add_argument("--sync-steps", type=int, default=10, metavar="N",
-                        help="syncdiffusion: in how many steps (default 10)")  # fmt: skip
+    making.add_coupling(method, "")
     making.add_backend(method)
     parser.add_argument("--preview", type=Path, metavar="FILE",
                         help=f"also a small picture, at most {PREVIEW_WIDTH} pixels wide")  # fmt: skip
@@ -92,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     wanted = Panorama(
         parse_prompts(options.prompt),
         parse_prompts(options.negative) if options.negative is not None else (),
-        **{name: getattr(options, name) for name in FIELDS},
+        **{name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None},
     )
     files = [options.out] if options.preview is None else [options.out, options.preview]
     for file in files:

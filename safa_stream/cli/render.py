@@ -26,7 +26,7 @@ from safa_stream.cli import making
 from safa_stream.cli.progress import ProgressLine
 from safa_stream.cli.values import clock, duration, loudness
 from safa_stream.errors import SceneError, UsageError
-from safa_stream.scene import METHODS, MODES, PromptChange, Scene, parse_prompts
+from safa_stream.scene import JOINT_METHODS, MODES, PromptChange, Scene, parse_prompts
 
 if TYPE_CHECKING:
     from safa_stream.rendering.render import RenderResult
@@ -36,6 +36,7 @@ DEFAULT_MORPH = 8.0
 #: Options that are fields of a scene of the same name and type.
 FIELDS = (
     "seed", "steps", "guidance", "overlap", "swap_interval", "reference_ratio", "method", "mode", "model",
+    "attend_ratio", "sync_weight", "sync_steps",
 )  # fmt: skip
 
 
@@ -57,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--mode", choices=MODES, help="stream: view after view; joint: all views at once, up to 30 min")
     method.add_argument("--loop", action="store_true", default=None,
                         help="a file that repeats without a seam (makes the mode joint)")  # fmt: skip
-    method.add_argument("--method", choices=METHODS, help="how views are joined (default safa)")
+    joined = "how views are joined (default safa); mad and syncdiffusion: --mode joint, on torch"
+    method.add_argument("--method", choices=JOINT_METHODS, help=joined)
     method.add_argument("--steps", type=int, metavar="N", help="sampler steps a view")
     method.add_argument("--guidance", type=float, metavar="X", help="how closely the words are followed")
     method.add_argument(
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     method.add_argument("--reference-ratio", type=float, metavar="SHARE",
                         help="share of the steps that the reference guides (default 0.3)")  # fmt: skip
+    making.add_coupling(method, " (default: log-mel statistics)")
     file = parser.add_argument_group("the file")
     file.add_argument("--format", metavar="NAME", help="wav, flac, ogg, opus or mp3 (default: by the extension)")
     file.add_argument(
@@ -105,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
             lufs=options.lufs,
             spectrogram=options.spectrogram,
             force=options.force,
+            perceptual=options.perceptual,
             report=progress,
             stop=lambda: bool(stopped),
             loaded=lambda facts: making.say_licence(scene.model, facts, options.quiet),

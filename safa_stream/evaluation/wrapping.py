@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from safa_stream.models.backends.spec import Backend
 from safa_stream.models.interface import Conditioning, Decoder, DecoderState, Encoded, Model, ModelFacts
 from safa_stream.solvers import SolverTable
 from safa_stream.types import Array, FloatArray
@@ -43,6 +46,24 @@ class WrappedModel:
             return self.inner.denoise(latents, timesteps, conditioning, negative, guidance, context, known)
 
         return self.around(latents, timesteps, call)
+
+    @property
+    def backend(self) -> Backend:
+        return self.inner.backend
+
+    def require_open(self, method: str) -> None:
+        self.inner.require_open(method)
+
+    def merging(
+        self, starts: Sequence[int], view: int, width: int, timestep: float, merge_self: bool
+    ) -> AbstractContextManager[object]:
+        return self.inner.merging(starts, view, width, timestep, merge_self)
+
+    def likeness(self, network: Path | None) -> Any:
+        return self.inner.likeness(network)
+
+    def memory(self) -> AbstractContextManager[None]:
+        return self.inner.memory()
 
     def solver(self, steps: int) -> SolverTable:
         return self.inner.solver(steps)

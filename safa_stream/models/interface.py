@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import array_api_compat
 
 from safa_stream.errors import ModelError
+from safa_stream.models.backends.spec import Backend
 from safa_stream.scene import WeightedPrompt
 from safa_stream.solvers import SolverTable
 from safa_stream.types import Array, FloatArray
@@ -16,6 +19,8 @@ from safa_stream.types import Array, FloatArray
 #: A decoder's memory between windows: a frozen dataclass whose fields are numpy arrays or numbers, so that a snapshot
 #: can hold it; one without fields if the decoder needs none.
 DecoderState = Any
+#: What a distance between views is called that a network judges, before the name of the network's file.
+BY_NETWORK = "LPIPS by "
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +139,45 @@ class Denoiser(Protocol):
         ...
 
 
-class Model(Denoiser, Protocol):
+class OpenDenoiser(Denoiser, Protocol):
+    """A denoiser into which MAD and SyncDiffusion reach, or which says in one line that they cannot.
+
+    On torch, where latents carry a gradient, what `denoise` makes of them carries it on.
+    """
+
+    def require_open(self, method: str) -> None:
+        """Raise ModelError, or UsageError for an option of the backend, where `method` cannot reach into this one."""
+        ...
+
+    def merging(
+        self, starts: Sequence[int], view: int, width: int, timestep: float, merge_self: bool
+    ) -> AbstractContextManager[object]:
+        """While it lasts, all views of a canvas, told in one batch at `timestep`, attend to each other (MAD).
+
+        Starts, view and width, in latent frames, are multiples of the model's alignment. merge_self: False for the
+        steps that merge the queries of cross-attention only.
+        """
+        ...
+
+    def likeness(self, network: Path | None) -> Any:
+        """The `likeness.Likeness` of views, by a network's file or, of sounds, without. Raises ModelError."""
+        ...
+
+    def memory(self) -> AbstractContextManager[None]:
+        """While it lasts, running out of memory raises ModelError that says what to lower."""
+        ...
+
+
+class Model(OpenDenoiser, Protocol):
     """A model that can be rendered and streamed. It remembers nothing between calls."""
 
     @property
     def facts(self) -> ModelFacts: ...
+
+    @property
+    def backend(self) -> Backend:
+        """What its networks run on."""
+        ...
 
     def encode(self, prompts: Sequence[WeightedPrompt], negative: Sequence[WeightedPrompt], seed: int) -> Encoded:
         """Words to one conditioning row and its negative."""

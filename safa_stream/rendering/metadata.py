@@ -12,9 +12,15 @@ from typing import Any, BinaryIO
 import soundfile
 
 from safa_stream.errors import FailureError, SafaError, SceneError
+from safa_stream.models.interface import BY_NETWORK
 from safa_stream.scene import Scene, format_prompts
 
 FORMAT = "safa-render-1"
+#: Fields of a scene that are options of the same name.
+OPTIONS = (
+    "steps", "guidance", "overlap", "swap_interval", "reference_ratio", "method", "attend_ratio", "sync_weight",
+    "sync_steps", "mode", "model",
+)  # fmt: skip
 #: A comment is a few kilobytes; what claims to be more is not ours.
 LARGEST_COMMENT = 4 << 20
 
@@ -33,6 +39,7 @@ class Origin:
     """How a file was made. The scene has no open choices: steps, guidance and overlap are those that were used.
 
     licence: the model's, which may say what its sounds can be used for; "unknown" in files of earlier versions.
+    distance: by which method syncdiffusion compared views, None for other methods.
     """
 
     scene: Scene
@@ -44,6 +51,7 @@ class Origin:
     model_version: str
     version: str
     licence: str = "unknown"
+    distance: str | None = None
 
     def to_json(self) -> str:
         """One line of ASCII, which every tag format keeps as it is."""
@@ -120,9 +128,11 @@ def command(report: FileReport) -> str:
         if scene.negative:
             words += ["--negative", format_prompts(scene.negative)]
         words += ["--seed", str(scene.seed)]
-        for name in ("steps", "guidance", "overlap", "swap_interval", "reference_ratio", "method", "mode", "model"):
+        for name in OPTIONS:
             if getattr(scene, name) != getattr(plain, name):
                 words += ["--" + name.replace("_", "-"), str(getattr(scene, name))]
+        network = (origin.distance or "").removeprefix(BY_NETWORK)
+        words += ["--perceptual", network] if network != (origin.distance or "") else []
         words += ["--loop"] if scene.loop else []
         for change in scene.changes:
             words += ["--at", repr(change.at), format_prompts(change.prompts)]

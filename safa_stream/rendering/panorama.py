@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from safa_stream import joint
+from safa_stream.coupling import Coupling
 from safa_stream.errors import LayoutError
 from safa_stream.layout import ViewLayout
 from safa_stream.models.images.interface import ImageModel, Pixels
-from safa_stream.models.interface import Encoded
 from safa_stream.operators import Along
 from safa_stream.rendering.fitting import Canvas, fit, fit_aligned
-from safa_stream.rendering.wanted import MAD, SYNC, Panorama
-from safa_stream.scene import format_prompts
-from safa_stream.trajectory import guided_steps
-from safa_stream.types import Array
+from safa_stream.rendering.wanted import Panorama
+from safa_stream.scene import MAD, SYNC, format_prompts
 
 #: The reference lends rows, as the paper has it for pictures.
 ALONG: Along = "rows"
-#: SyncDiffusion's weights fall by this from step to step.
-DECAY = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +29,7 @@ class Planned:
     plan: joint.JointPlan
     canvas: Canvas
     guidance: float
+    coupling: Coupling
     notes: tuple[str, ...]
     likeness: Any = None
 
@@ -83,15 +79,17 @@ def plan(model: ImageModel, wanted: Panorama) -> Planned:
         canvas = fit_aligned(layout, frames, wanted.circular, facts.alignment)
     else:
         canvas = fit(layout, frames, wanted.circular, wanted.method.startswith("safa"))
+    coupling = Coupling(wanted.method, wanted.attend_ratio, wanted.sync_weight, wanted.sync_steps)
+    coupling.require(model)
     made = joint.JointPlan(
         layout,
         model.solver(facts.default_steps if wanted.steps is None else wanted.steps),
-        "average" if wanted.method in (MAD, SYNC) else wanted.method,
+        coupling.joined,
         wanted.swap_interval,
         wanted.reference_ratio,
         wanted.circular,
         wanted.seed,
-        len(canvas.spans) if wanted.method == MAD else wanted.batch,
+        coupling.batch(len(canvas.spans), wanted.batch),
         ALONG,
     )
     if canvas.width * facts.scale != wanted.width:
@@ -100,8 +98,8 @@ def plan(model: ImageModel, wanted: Panorama) -> Planned:
             f"whole views of {view * facts.scale} and latent columns of {facts.scale} fit that"
         )
     guidance = facts.default_guidance if wanted.guidance is None else wanted.guidance
-    likeness = model.perceptual(wanted.perceptual) if wanted.method == SYNC and wanted.perceptual else None
-    return Planned(model, made, canvas, guidance, tuple(notes), likeness)
+    likeness = model.likeness(wanted.perceptual) if wanted.method == SYNC else None
+    return Planned(model, made, canvas, guidance, coupling, tuple(notes), likeness)
 
 
 def make(
@@ -140,7 +138,9 @@ def make(
                 planned.guidance,
                 telling("step"),
                 canvas.width,
-                _hooks(planned, wanted, encoded),
+                planned.coupling.hooks(
+                    model, plan.table, canvas.spans, canvas.width, encoded, planned.guidance, planned.likeness
+                ),
             )
             pixels = model.decode(latents, wanted.circular, telling("window"))
     except KeyboardInterrupt:
@@ -151,10 +151,14 @@ def make(
 def about(planned: Planned, wanted: Panorama) -> dict[str, Any]:
     """What a picture says of itself, and what its result says beside that: enough to make it again."""
     facts, layout = planned.model.facts, planned.plan.layout
-    own: dict[str, Any] = {
+    numbers: dict[str, dict[str, Any]] = {
         MAD: {"attend_ratio": wanted.attend_ratio},
-        SYNC: {"sync_weight": wanted.sync_weight, "sync_steps": wanted.sync_steps},
-    }.get(wanted.method, {})
+        SYNC: {
+            "sync_weight": wanted.sync_weight,
+            "sync_steps": wanted.sync_steps,
+            "distance": planned.likeness.name if planned.likeness else None,
+        },
+    }
     return {
         "prompt": format_prompts(wanted.prompts),
         "negative": format_prompts(wanted.negative),
@@ -173,33 +177,8 @@ def about(planned: Planned, wanted: Panorama) -> dict[str, Any]:
         "sampler": planned.plan.table.name,
         "steps": planned.plan.table.steps,
         "guidance": planned.guidance,
-        **own,
+        **numbers.get(wanted.method, {}),
     }
-
-
-def _hooks(planned: Planned, wanted: Panorama, encoded: Encoded) -> joint.Hooks:
-    """MAD's views attend to each other in its first steps, and merge the queries of cross-attention in all.
-
-    SyncDiffusion's are brought nearer to the middle one ahead of its first steps.
-    """
-    model, canvas, table = planned.model, planned.canvas, planned.plan.table
-    starts, view = [span.start for span in canvas.spans], canvas.spans[0].length
-    merged = guided_steps(wanted.attend_ratio, table.steps)
-
-    def attending(index: int) -> AbstractContextManager[object]:
-        return model.merging(starts, view, canvas.width, index < merged)
-
-    def synchronised(index: int, views: Array) -> Array:
-        if index >= wanted.sync_steps:
-            return views
-        weight, timestep = wanted.sync_weight * DECAY**index, table.timesteps[index]
-        return model.synchronised(
-            views, timestep, table.row(index), encoded, planned.guidance, weight, planned.likeness
-        )
-
-    if wanted.method == SYNC:
-        return joint.Hooks(before=synchronised)
-    return joint.Hooks(around=attending) if wanted.method == MAD else joint.NO_HOOKS
 
 
 def _rounded(name: str, pixels: int, unit: int, notes: list[str]) -> int:

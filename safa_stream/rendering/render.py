@@ -21,7 +21,7 @@ from safa_stream.rendering.meter import Meter
 from safa_stream.rendering.output import check_target
 from safa_stream.rendering.sink import LOUDNESS, Output, Sink
 from safa_stream.rendering.source import Progress, Source
-from safa_stream.scene import Scene, format_prompts
+from safa_stream.scene import SYNC, Scene, format_prompts
 from safa_stream.types import FloatArray
 
 LOWEST_LOUDNESS, HIGHEST_LOUDNESS = -60.0, -5.0
@@ -31,7 +31,10 @@ LONGEST_JOINT = 1800.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderResult:
-    """What was made. `samples` [channels, N] are there if no file was asked for; `file` is None if none was written."""
+    """What was made. `samples` [channels, N] are there if no file was asked for; `file` is None if none was written.
+
+    distance: by which method syncdiffusion compared views.
+    """
 
     file: str | None
     seconds: float
@@ -47,6 +50,7 @@ class RenderResult:
     real_time_factor: float
     hop_seconds: float
     overlap_seconds: float
+    distance: str | None
     unknown_words: tuple[str, ...]
     loudness_lufs: float | None
     true_peak_dbtp: float | None
@@ -74,6 +78,7 @@ def render(
     lufs: float | None = LOUDNESS,
     spectrogram: str | os.PathLike[str] | None = None,
     force: bool = False,
+    perceptual: str | os.PathLike[str] | None = None,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     loaded: Callable[[ModelFacts], None] | None = None,
@@ -81,9 +86,9 @@ def render(
     """Render a scene, or a prompt line with the default settings, to the file `out`, or to samples in memory.
 
     `model` is loaded by the scene's name of it where it is not given, and `loaded` is told what it is. `report` is told
-    of progress; `stop` is asked
-    between pieces, and when it says True (or on KeyboardInterrupt while sound is made) what is finished becomes a valid
-    file. After any error there is no file, or the one that was there before. Raises UsageError for what cannot be
+    of progress; `stop` is asked between pieces, and when it says True (or on KeyboardInterrupt while sound is made)
+    what is finished becomes a valid file. perceptual: the file of the network by which method syncdiffusion compares
+    views. After any error there is no file, or the one that was there before. Raises UsageError for what cannot be
     made, ModelError, and OutputError for what cannot be written.
     """
     scene = Scene.from_prompt(scene) if isinstance(scene, str) else scene
@@ -91,10 +96,12 @@ def render(
     picture = None if spectrogram is None else Path(spectrogram)
     output = Output(target, rate, channels, file_format, bits, lufs, picture, force)
     check(scene, seconds, output)
+    if perceptual is not None and scene.method != SYNC:
+        raise UsageError(f"a network that compares views is for method {SYNC}, not for {scene.method}")
     chosen = model or load(scene.model, backend)
     if loaded is not None:
         loaded(chosen.facts)
-    return _render(scene, seconds, output, chosen, report, stop)
+    return _render(scene, seconds, output, chosen, report, stop, None if perceptual is None else Path(perceptual))
 
 
 def check(scene: Scene, seconds: float, output: Output) -> None:
@@ -129,8 +136,10 @@ def _render(
     model: Model,
     report: Callable[[Progress], None] | None,
     stop: Callable[[], bool] | None,
+    perceptual: Path | None,
 ) -> RenderResult:
     facts = model.facts
+    likeness = model.likeness(perceptual) if scene.method == SYNC else None
     scene = replace(
         scene,
         steps=facts.default_steps if scene.steps is None else scene.steps,
@@ -138,8 +147,9 @@ def _render(
         overlap=facts.default_overlap if scene.overlap is None else scene.overlap,
     )
     layout = ViewLayout.from_ratio(facts.view_frames, scene.overlap or 0.0, facts.frame_alignment)
-    with Sink(scene, seconds, output, model.facts) as sink:
-        source = Source(model, scene, seconds, report, stop)
+    distance = None if likeness is None else likeness.name
+    with Sink(scene, seconds, output, model.facts, distance) as sink:
+        source = Source(model, scene, seconds, report, stop, likeness)
         meter = _level_loop(source, sink) if scene.loop else _level_stream(source, sink)
         sink.finish()
         elapsed = source.elapsed
@@ -159,6 +169,7 @@ def _render(
         real_time_factor=made / elapsed if elapsed > 0 else 0.0,
         hop_seconds=layout.hop / facts.frames_per_second,
         overlap_seconds=layout.overlap / facts.frames_per_second,
+        distance=distance,
         unknown_words=source.unknown_words,
         loudness_lufs=_finite(meter.loudness),
         true_peak_dbtp=_finite(meter.true_peak),

@@ -42,7 +42,9 @@ class Output:
 class Sink:
     """Takes levelled samples. Use it with `with`: leaving the block without `finish` leaves no file."""
 
-    def __init__(self, scene: Scene, seconds: float, output: Output, facts: ModelFacts) -> None:
+    def __init__(
+        self, scene: Scene, seconds: float, output: Output, facts: ModelFacts, distance: str | None = None
+    ) -> None:
         self.rate = facts.sample_rate if output.rate is None else output.rate
         self.channels = min(facts.channels, 2) if output.channels is None else output.channels
         conversion.check(self.rate, self.channels)
@@ -67,6 +69,7 @@ class Sink:
                 facts.version,
                 __version__,
                 facts.licence,
+                distance,
             )
             self.writer = SoundWriter(
                 output.path, chosen, self.rate, self.channels, seconds, tags(origin), output.force

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from safa_stream import engine
 from safa_stream.models.interface import Model
@@ -39,6 +40,7 @@ class Source:
     """A scene's sound at the model's rate. `interrupted` says afterwards whether all of it was made.
 
     stop: asked after every piece and, in mode joint, after every solver step. A KeyboardInterrupt counts as a stop.
+    likeness: see `engine.whole`.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Source:
         seconds: float,
         report: Callable[[Progress], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        likeness: Any = None,
     ) -> None:
-        self.model, self.scene, self.seconds = model, scene, seconds
+        self.model, self.scene, self.seconds, self.likeness = model, scene, seconds, likeness
         self.interrupted = False
         self._report, self._stop = report, stop
         self._began = time.perf_counter()
@@ -91,7 +94,7 @@ class Source:
     def canvas(self) -> FloatArray | None:
         """All of a joint scene, None where it was stopped before it was done."""
         try:
-            return engine.whole(self.model, self.scene, self.seconds, self._step)
+            return engine.whole(self.model, self.scene, self.seconds, self._step, self.likeness)
         except KeyboardInterrupt:
             self.interrupted = True
             return None

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safa_stream.errors import UsageError
-from safa_stream.scene import LARGEST_SEED, WeightedPrompt
-from safa_stream.views import METHODS as SHARED_METHODS
+from safa_stream.scene import (
+    ATTEND_RATIO,
+    JOINT_METHODS,
+    LARGEST_SEED,
+    SYNC,
+    SYNC_STEPS,
+    SYNC_WEIGHT,
+    WeightedPrompt,
+)
 
-#: How views of pictures may be joined: as those of sounds, and two that add to MultiDiffusion's average:
-#: Merge-Attend-Diffuse (arXiv 2408.15660) and SyncDiffusion (arXiv 2306.05178).
-MAD, SYNC = "mad", "syncdiffusion"
-METHODS = (*SHARED_METHODS, MAD, SYNC)
 #: Pixels from left to right; more is a slip of the hand.
 WIDEST = 1 << 18
 
@@ -43,10 +46,10 @@ class Panorama:
     reference_ratio: float = 0.3
     circular: bool = False
     batch: int = 4
-    attend_ratio: float = 0.5
+    attend_ratio: float = ATTEND_RATIO
     perceptual: Path | None = None
-    sync_weight: float = 20.0
-    sync_steps: int = 10
+    sync_weight: float = SYNC_WEIGHT
+    sync_steps: int = SYNC_STEPS
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -59,8 +62,8 @@ class Panorama:
                 raise UsageError(f"the {name} must be from 1 to {WIDEST} pixels, not {value}")
         if self.guidance is not None and not 0 <= self.guidance < math.inf:
             raise UsageError(f"the guidance must be a number from 0 on, not {self.guidance}")
-        if self.method not in METHODS:
-            raise UsageError(f"no method is called {self.method!r}; there are {', '.join(METHODS)}")
+        if self.method not in JOINT_METHODS:
+            raise UsageError(f"no method is called {self.method!r}; there are {', '.join(JOINT_METHODS)}")
         if self.method == SYNC and self.perceptual is None:
             raise UsageError(
                 "method syncdiffusion compares views by a VGG16: give its weights with --perceptual FILE, such as "

@@ -77,6 +77,7 @@ def measure(model: Model, jobs: Sequence[Job], setup: Setup, ears: Ears, report:
     if not jobs:
         raise UsageError("the experiment needs at least one method")
     for job in jobs:
+        job.method.coupling.require(model)
         making.plan_of(model, job, 0)
     rate = model.facts.sample_rate
     side = Job(Method(REFERENCE, "independent", OVERLAP), setup.reference_views, setup.steps)

@@ -23,7 +23,7 @@ DECIDED = 2.0
 class Bars:
     """The figures that are held against bars; nan where a method was left out.
 
-    gaps: FD of MD* and of MD less SaFa's, each with its standard error; above 0, SaFa is better.
+    gaps: FD of the other methods less SaFa's, each with its standard error; above 0, SaFa is better.
     """
 
     aliasing: float
@@ -78,7 +78,7 @@ def bars(model: Model, measured: Measured) -> Bars | None:
     ratios = aliasing_ratios(model, safa, heard)
     gaps = {
         jobs[name].method.title: distance_gap(measured, jobs[name], safa)
-        for name in ("md-star", "md", "md-0.8")
+        for name in ("md-star", "md", "md-0.8", "mad", "syncd")
         if name in jobs
     }
     calls = time = float("nan")

@@ -14,6 +14,7 @@ from safa_stream.evaluation.wrapping import TimedModel
 from safa_stream.layout import ViewLayout
 from safa_stream.models.builtin.features import Array
 from safa_stream.models.interface import Encoded, Model
+from safa_stream.scene import SYNC
 from safa_stream.solvers import SolverTable
 
 #: Added to a clip's seed for the noise of the views that it is held against.
@@ -58,8 +59,11 @@ def first_order(table: SolverTable) -> SolverTable:
 def canvas(model: Model, job: Job, encoded: Encoded, guidance: float, seed: int) -> Take:
     """A job's canvas as sound; its pieces are its hops at the default overlap."""
     watched, begun = TimedModel(model), time.perf_counter()
-    plan = plan_of(model, job, seed)
-    made = joint.generate(watched, plan, job.method.spans(model, job.views), encoded, guidance)
+    plan, spans = plan_of(model, job, seed), job.method.spans(model, job.views)
+    width, coupling = plan.width(spans), job.method.coupling
+    likeness = watched.likeness(None) if coupling.method == SYNC else None
+    hooks = coupling.hooks(watched, plan.table, spans, width, encoded, guidance, likeness)
+    made = joint.generate(watched, plan, spans, encoded, guidance, width=width, hooks=hooks)
     latents = model.to_numpy(made)
     sound = decode_circular(watched.decoder(), latents, seed)
     seconds = time.perf_counter() - begun
@@ -74,11 +78,12 @@ def plan_of(model: Model, job: Job, seed: int) -> joint.JointPlan:
     return joint.JointPlan(
         method.layout(model),
         first_order(model.solver(job.steps)),
-        method.join,
+        method.coupling.joined,
         method.interval,
         method.reference_ratio,
         circular=True,
         seed=seed,
+        max_batch=method.coupling.batch(len(method.spans(model, job.views)), joint.BATCH),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from safa_stream.errors import UsageError
+from safa_stream.coupling import Coupling
+from safa_stream.errors import SafaError, UsageError
 from safa_stream.layout import Span, ViewLayout
 from safa_stream.models.interface import Model
+from safa_stream.scene import MAD, SYNC
 
 #: The paper's overlap, and MultiDiffusion's habit.
 OVERLAP, HABIT = 0.2, 0.8
@@ -17,13 +19,18 @@ REFERENCE = "Reference"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One row's way of joining: a method of `joint.JointPlan` with its overlap (a share of the view) and numbers."""
+    """One row's way of joining: a method by its name in scenes, with its overlap (a share of the view) and numbers."""
 
     title: str
     join: str
     overlap: float = OVERLAP
     interval: int = 1
     reference_ratio: float = 0.3
+
+    @property
+    def coupling(self) -> Coupling:
+        """What it does beside joining."""
+        return Coupling(self.join)
 
     def layout(self, model: Model) -> ViewLayout:
         """Its views in the model's frames."""
@@ -44,6 +51,8 @@ METHODS = {
     "md": MD,
     "md-0.8": MD_HABIT,
     "md-star": Method("MD*", "triangular"),
+    "mad": Method("MAD", MAD),
+    "syncd": Method("SyncDiffusion", SYNC),
     "safa-star": Method("SaFa*", "safa-self"),
     "safa": SAFA,
 }
@@ -64,8 +73,22 @@ class Job:
     @property
     def cost(self) -> float:
         """View evaluations of one clip, roughly: for telling the time that is left."""
-        hops = (1 - OVERLAP) / (1 - self.method.overlap)
-        return self.steps * (self.views * hops + self.method.reference_ratio * (self.method.join == "safa"))
+        hops, join = (1 - OVERLAP) / (1 - self.method.overlap), self.method.join
+        # A gradient's way back costs about two calls.
+        synchronised = 3 * self.views * min(self.steps, self.method.coupling.sync_steps) * (join == SYNC)
+        return self.steps * (self.views * hops + self.method.reference_ratio * (join == "safa")) + synchronised
+
+
+def open_to(model: Model, methods: tuple[Method, ...]) -> tuple[tuple[Method, ...], str]:
+    """Those of the methods that the model lets in, and why not the others, in one line, "" where all are."""
+    kept, reasons = [], list[str]()
+    for method in methods:
+        try:
+            method.coupling.require(model)
+            kept.append(method)
+        except SafaError as error:
+            reasons.append(f"{method.title} is left out: {error}")
+    return tuple(kept), "; ".join(reasons)
 
 
 def chosen(names: tuple[str, ...]) -> tuple[Method, ...]:

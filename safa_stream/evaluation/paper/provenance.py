@@ -19,6 +19,7 @@ class Provenance:
 
     setup: Setup
     model: str
+    backend: str
     sampler: str
     machine: str
     seconds: float
@@ -28,13 +29,14 @@ class Provenance:
         """Of what was begun at `time.perf_counter()` = begun and is done now."""
         facts, table = model.facts, first_order(model.solver(setup.steps))
         spent = time.perf_counter() - begun
-        return cls(setup, f"{facts.name} {facts.version}", table.name, machine(), spent)
+        return cls(setup, f"{facts.name} {facts.version}", str(model.backend), table.name, machine(), spent)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         setup = self.setup
         return {
             "model": self.model,
+            "backend": self.backend,
             "sampler": self.sampler,
             "machine": self.machine,
             "took_s": self.seconds,
@@ -48,15 +50,16 @@ class Provenance:
         """For the terminal."""
         setup = self.setup
         return (
-            f"{self.model}; {len(setup.prompts)} prompts x {len(setup.seeds)} seeds, {self.sampler}, {setup.steps} "
-            f"steps, guidance {setup.guidance:g}; {self.machine}; {spoken(self.seconds)} min"
+            f"{self.model} on backend {self.backend}; {len(setup.prompts)} prompts x {len(setup.seeds)} seeds, "
+            f"{self.sampler}, {setup.steps} steps, guidance {setup.guidance:g}; {self.machine}; "
+            f"{spoken(self.seconds)} min"
         )
 
     def sentence(self, command: str) -> str:
         """For a page."""
         setup = self.setup
         return (
-            f"Model {self.model}; prompts: {', '.join(setup.prompts)}; {len(setup.seeds)} seed(s) each; sampler "
-            f"{self.sampler}, {setup.steps} steps, guidance {setup.guidance:g}. Made by `{command}` in "
-            f"{spoken(self.seconds)} minutes on {self.machine}."
+            f"Model {self.model} on backend {self.backend}; prompts: {', '.join(setup.prompts)}; {len(setup.seeds)} "
+            f"seed(s) each; sampler {self.sampler}, {setup.steps} steps, guidance {setup.guidance:g}. "
+            f"Made by `{command}` in {spoken(self.seconds)} minutes on {self.machine}."
         )

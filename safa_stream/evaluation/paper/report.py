@@ -19,6 +19,7 @@ from safa_stream.evaluation.paper.rows import Row
 from safa_stream.evaluation.plot import line_plot
 from safa_stream.evaluation.tables import markdown_table, text_table
 from safa_stream.models.interface import Model
+from safa_stream.scene import SYNC
 from safa_stream.types import DoubleArray
 
 #: Bins of the profile of change over a hop, in seconds.
@@ -27,7 +28,10 @@ PROFILE_SECONDS = 0.04
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """Rows with what they were made on; `components` in which FD (and FAD) are taken, `windows` in each set."""
+    """Rows with what they were made on; `components` in which FD (and FAD) are taken, `windows` in each set.
+
+    distance: by which SyncDiffusion compared views, None where it has no row.
+    """
 
     rows: tuple[Row, ...]
     bars: Bars | None
@@ -36,6 +40,7 @@ class Report:
     components: int
     windows: int
     made: Provenance
+    distance: str | None = None
 
 
 HEADER = (
@@ -69,6 +74,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "empty_columns": report.ears.missing,
         "components": report.components,
         "windows_per_set": report.windows,
+        "distance": report.distance,
         **report.made.as_dict(),
     }
 
@@ -81,6 +87,11 @@ def notes(report: Report) -> list[str]:
         named.setdefault(network, []).append(TITLES[column])
     lines = [f"{', '.join(columns)} by {network}." for network, columns in named.items()]
     lines += [f"{TITLES[column]} is empty: {reason}." for column, reason in ears.missing.items()]
+    if any(job.method.join == SYNC for job in report.measured.jobs):
+        lines.append(
+            f"SyncDiffusion's views are drawn to the middle one by the gradient of {report.distance}; a call that the "
+            "gradient passes back through counts as one."
+        )
     lines += [
         f"FD and FAD are taken in {report.components} principal components of the reference set, {report.windows} "
         "windows a set; they compare rows of this table, not with other tables. The reference set is native-length "

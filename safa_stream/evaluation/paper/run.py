@@ -19,6 +19,7 @@ from safa_stream.evaluation.paper.rows import Sets, rows_of
 from safa_stream.evaluation.tables import Report as Say
 from safa_stream.evaluation.tables import quiet, to_json
 from safa_stream.models.interface import Model
+from safa_stream.scene import SYNC
 
 
 def run(model: Model, jobs: Sequence[Job], setup: Setup, ears: Ears, say: Say = quiet) -> report.Report:
@@ -34,6 +35,7 @@ def run(model: Model, jobs: Sequence[Job], setup: Setup, ears: Ears, say: Say = 
         sets.components,
         sets.count,
         Provenance.since(begun, model, setup),
+        model.likeness(None).name if any(job.method.join == SYNC for job in jobs) else None,
     )
 
 

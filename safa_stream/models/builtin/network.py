@@ -38,7 +38,7 @@ class GraphNetwork:
 
 
 class TorchNetwork:
-    """The network in torch on any device, torch tensors in and out."""
+    """The network in torch on any device, torch tensors in and out; with a gradient where `noisy` carries one."""
 
     def __init__(self, weights: Weights, backend: Backend) -> None:
         try:
@@ -49,7 +49,9 @@ class TorchNetwork:
 
         try:
             self.device = torch.device(backend.facts.device)
-            network: Any = build(NetworkConfig(**weights.config["network"])).to(self.device).eval()
+            network: Any = (
+                build(NetworkConfig(**weights.config["network"])).to(self.device).eval().requires_grad_(False)
+            )
         except (RuntimeError, AssertionError) as error:
             raise ModelError(f"cannot use backend {backend}: {str(error).splitlines()[0]}") from error
         state = {name: torch.from_numpy(value) for name, value in weights.under("network.").items()}
@@ -62,7 +64,7 @@ class TorchNetwork:
             mode = "reduce-overhead" if "cuda-graphs" in backend.options else "default"
             network = torch.compile(network, mode=mode, dynamic=mode == "default")
         self._network: Any = network
-        self._no_grad: Any = torch.no_grad
+        self._gradients: Any = torch.set_grad_enabled
         autocast = cast(Any, torch.autocast)
         narrow = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}[backend.precision]
         self._precision: Any = lambda: autocast(self.device.type, dtype=narrow, enabled=narrow is not None)
@@ -70,7 +72,7 @@ class TorchNetwork:
     def __call__(
         self, noisy: AnyArray, level: AnyArray, condition: AnyArray, context: AnyArray, known: AnyArray
     ) -> AnyArray:
-        with self._no_grad(), self._precision():
+        with self._gradients(noisy.requires_grad), self._precision():
             return self._network(noisy, level, condition, context, known)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from safa_stream.errors import ModelError, PromptError
 from safa_stream.models.backends.choice import chosen
@@ -16,20 +16,18 @@ from safa_stream.models.builtin.conditioning import Component, ConditionEncoder,
 from safa_stream.models.builtin.decoder import TextureDecoder, open_decoder
 from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array, LatentMap, split_tokens
 from safa_stream.models.builtin.network import Network, open_network
+from safa_stream.models.builtin.phases import patch_phases
 from safa_stream.models.builtin.text import TextEncoder
 from safa_stream.models.builtin.weights import SHIPPED, Weights, load_weights
 from safa_stream.models.interface import Conditioning, Encoded, ModelFacts
-from safa_stream.scene import WeightedPrompt
+from safa_stream.scene import MAD, SYNC, WeightedPrompt
 from safa_stream.solvers import SolverTable, builtin_table
 
 #: What runs wherever the model is installed.
 DEFAULT = Backend()
-Indices = npt.NDArray[np.int64]
 
 #: A sound counts as one of a phrase's own when it has at least this share of the phrase's meaning.
 LEAST_SHARE = 0.2
-#: Noise levels times this, rounded down, say by how many frames the patches are moved.
-PHASE_SCATTER = 1797.0
 #: Mixed into the seed so that styles are not drawn from the numbers that make the noise.
 STYLE_STREAM = 0x57A1E
 
@@ -164,6 +162,40 @@ class BuiltinModel:
         shaped = clean[:batch].reshape(batch, length, channels, bins)
         return shaped.transpose(0, 2, 1, 3) if self.torch_device is None else shaped.permute(0, 2, 1, 3)
 
+    def require_open(self, method: str) -> None:
+        """Raise ModelError on a graph, whose inside is closed, and UsageError for MAD in a compiled network."""
+        if self.torch_device is None:
+            raise ModelError(
+                f"method {method} reaches into the network, which backend {self.backend} runs as a finished graph: "
+                "use --backend torch"
+            )
+        if method == MAD:
+            from safa_stream.models.merging import require_eager
+
+            require_eager(self.backend)
+
+    def merging(
+        self, starts: Sequence[int], view: int, width: int, timestep: float, merge_self: bool
+    ) -> AbstractContextManager[object]:
+        """While it lasts, all views of a canvas, told in one batch, attend to each other (MAD); see opening.py."""
+        self.require_open(MAD)
+        from safa_stream.models.builtin import opening
+
+        return opening.merging(starts, view, width, timestep, merge_self, self.patch)
+
+    def likeness(self, network: Path | None) -> Any:
+        """How unlike views sound; see opening.py."""
+        self.require_open(SYNC)
+        import torch
+
+        from safa_stream.models.builtin import opening
+
+        return opening.likeness(self.latent_map, network, torch.device(self.torch_device or "cpu"))
+
+    def memory(self) -> AbstractContextManager[None]:
+        """A small model: what it asks for is there."""
+        return nullcontext()
+
     def solver(self, steps: int) -> SolverTable:
         """DPM-Solver++ 2M over `steps` network evaluations on the shifted flow schedule."""
         return builtin_table(steps, self.shift)
@@ -201,21 +233,6 @@ class BuiltinModel:
         import torch
 
         return torch.cat([first, second])
-
-
-def patch_phases(levels: Sequence[float], length: int, patch: int) -> tuple[Indices, Indices]:
-    """Frames [N, length + patch] to show the network, and where the frames asked for then lie, [N, length].
-
-    A transformer whose token is `patch` frames leaves small steps between patches. So the patches' grid is moved by a
-    number of frames that depends, scattered, on the noise level: what one step leaves, the next smooths. The frames
-    that this adds at the ends are mirrored ones. With patch 1 nothing moves.
-    """
-    extra = patch if patch > 1 else 0
-    offset = np.array([int(level * PHASE_SCATTER) % patch for level in levels], dtype=np.int64)[:, None]
-    frame = np.arange(length + extra)[None] - offset
-    mirrored = np.abs(frame)
-    mirrored = np.where(mirrored >= length, 2 * (length - 1) - mirrored, mirrored)
-    return mirrored, np.arange(length)[None] + offset
 
 
 def floats(values: Any) -> list[float]:

@@ -15,25 +15,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from safa_stream.errors import LayoutError, ModelError, UsageError
+from safa_stream.errors import LayoutError, ModelError
 from safa_stream.models.images.autoencoder import PictureDecoder, halo_of
 from safa_stream.models.images.interface import Decoded, ImageFacts, Pixels
 from safa_stream.models.images.memory import remembering
-from safa_stream.models.images.merging import Grid, MergedAttention, Place
-from safa_stream.models.images.perceptual import Perceptual
 from safa_stream.models.images.texts import texts
-from safa_stream.models.interface import Conditioning, Encoded
+from safa_stream.models.interface import BY_NETWORK, Conditioning, Encoded
+from safa_stream.models.likeness import Likeness
+from safa_stream.models.merging import Grid, MergedAttention, Place, require_eager
+from safa_stream.models.perceptual import Perceptual
 from safa_stream.models.pretrained.base import Row as Told
 from safa_stream.models.pretrained.base import weighted
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing, to_numpy
 from safa_stream.models.pretrained.guidance import guided
-from safa_stream.scene import WeightedPrompt
+from safa_stream.scene import MAD, WeightedPrompt
 from safa_stream.schedulers import from_scheduler_config
-from safa_stream.solvers import Row, SolverTable
+from safa_stream.solvers import SolverTable
 from safa_stream.types import Array, FloatArray
 
 #: Share of a view that it has in common with the next, as in the paper.
@@ -166,65 +166,40 @@ class PretrainedImages(ABC):
 
         Raises ModelError where memory does not suffice.
         """
-        with remembering(), self.computing.running():
-            return self._guided(latents, timesteps, conditioning, negative, guidance)
+        with remembering(), self.computing.running(latents):
+            return guided(self._call, latents, timesteps, conditioning.tensors, negative.tensors, guidance)
 
-    def synchronised(
-        self,
-        views: Array,
-        timestep: float,
-        row: Row,
-        encoded: Encoded,
-        guidance: float,
-        weight: float,
-        likeness: Perceptual,
-    ) -> Tensor:
-        """SyncDiffusion's step ahead of a solver's (arXiv 2306.05178, Algorithm 1): views [n, C, T, F] that look alike.
+    def require_open(self, method: str) -> None:
+        """Raise UsageError for a compiled network with MAD."""
+        if method == MAD:
+            require_eager(self.computing.backend)
 
-        Each but the middle one, the anchor, goes `weight` down the gradient of the perceptual distance between what is
-        foreseen of it and of the anchor, decoded. row: the solver's, whose P and Q give the clean estimate.
+    def merging(
+        self, starts: Sequence[int], view: int, width: int, timestep: float, merge_self: bool
+    ) -> AbstractContextManager[object]:
+        """While it lasts, all views of a canvas, told in one batch, attend to each other (MAD); see merging.py.
+
+        Starts, view and width, in latent columns, are multiples of the facts' alignment.
         """
-        anchor = len(views) // 2
-        times, scale = (torch.full((1,), value, device=views.device) for value in (timestep, guidance))
+        self.require_open(MAD)
+        rows = self.facts.latent_bins
+        return MergedAttention(
+            Place(tuple(starts), view, width), lambda tokens: self.grid(tokens, rows, view), merge_self
+        )
 
-        def foreseen(view: Tensor) -> Tensor:
-            m = self._guided(view, times, encoded.conditioning, encoded.negative, scale)
-            return self.pictures.view(row.P * view + row.Q * m)
-
-        out: Tensor = views.clone()
-        with remembering(), self.computing.memory():
-            with torch.no_grad():
-                wanted = foreseen(views[anchor : anchor + 1])
-            for index in (index for index in range(len(views)) if index != anchor):
-                with torch.enable_grad():
-                    view = views[index : index + 1].detach().clone().requires_grad_()
-                    apart = likeness.distance(foreseen(view), wanted).sum()
-                    out[index] -= weight * torch.autograd.grad(apart, view)[0][0]
-        return out
-
-    def perceptual(self, path: Path) -> Perceptual:
-        """The network of `synchronised` from a file on the device. Raises ModelError, see `Perceptual.read`."""
-        with remembering(), self.computing.memory():
-            return Perceptual.read(path, self.computing.device)
+    def likeness(self, network: Path | None) -> Likeness:
+        """LPIPS by a VGG16's weights. Raises ModelError without them, and see `Perceptual.read`."""
+        if network is None:
+            raise ModelError("pictures are compared by a network: there is no other distance between them")
+        with self.memory():
+            judge = Perceptual.read(network, self.computing.device)
+        return Likeness(f"{BY_NETWORK}{network.name}", lambda latents: self.pictures.view(latents), judge.distance)
 
     @contextmanager
     def memory(self) -> Iterator[None]:
         """While it lasts, running out of memory raises ModelError that says what to lower."""
         with remembering(), self.computing.memory():
             yield
-
-    def merging(self, starts: Sequence[int], view: int, width: int, merge_self: bool) -> AbstractContextManager[object]:
-        """While it lasts, all views of a canvas, told in one batch, attend to each other (MAD); see merging.py.
-
-        Starts, view and width, in latent columns, are multiples of the facts' alignment. merge_self: False for the
-        steps that merge the queries of cross-attention only. Raises UsageError for a compiled network.
-        """
-        if "compile" in self.computing.backend.options:
-            raise UsageError("method mad does not take the backend option compile: it changes attention as it runs")
-        rows = self.facts.latent_bins
-        return MergedAttention(
-            Place(tuple(starts), view, width), lambda tokens: self.grid(tokens, rows, view), merge_self
-        )
 
     def solver(self, steps: int) -> SolverTable:
         """The checkpoint's sampler over `steps` network evaluations, see `scheduler`."""
@@ -243,11 +218,6 @@ class PretrainedImages(ABC):
     def to_numpy(self, array: Array) -> FloatArray:
         """A tensor as numpy, single precision."""
         return to_numpy(array)
-
-    def _guided(
-        self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning, negative: Conditioning, guidance: Tensor
-    ) -> Tensor:
-        return guided(self._call, latents, timesteps, conditioning.tensors, negative.tensors, guidance)
 
     def _call(self, latents: Tensor, timesteps: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         """`predict` for latents [N, C, T, F], whose width is T."""

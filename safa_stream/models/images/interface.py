@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from safa_stream.models.interface import Denoiser, Encoded
+from safa_stream.models.interface import Encoded, OpenDenoiser
 from safa_stream.scene import WeightedPrompt
-from safa_stream.solvers import Row, SolverTable
+from safa_stream.solvers import SolverTable
 from safa_stream.types import Array
 
 #: A picture [height, width, 3], red, green and blue.
@@ -50,7 +48,7 @@ class ImageFacts:
         return self.latent_bins * self.scale
 
 
-class ImageModel(Denoiser, Protocol):
+class ImageModel(OpenDenoiser, Protocol):
     """A model that can make panoramas, of pictures of one height. It remembers nothing between calls."""
 
     @property
@@ -62,28 +60,6 @@ class ImageModel(Denoiser, Protocol):
 
     def encode(self, prompts: Sequence[WeightedPrompt], negative: Sequence[WeightedPrompt]) -> Encoded:
         """Words to one conditioning row and its negative; unknown words are those past what the model can read."""
-        ...
-
-    def memory(self) -> AbstractContextManager[None]:
-        """While it lasts, running out of memory raises ModelError that says what to lower."""
-        ...
-
-    def merging(self, starts: Sequence[int], view: int, width: int, merge_self: bool) -> AbstractContextManager[object]:
-        """While it lasts, all views of a canvas, told in one batch, attend to each other (MAD).
-
-        Starts, view and width, in latent columns, are multiples of the facts' alignment. merge_self: False for the
-        steps that merge the queries of cross-attention only.
-        """
-        ...
-
-    def perceptual(self, path: Path) -> Any:
-        """The network of `synchronised` from a file of a VGG16's weights. Raises ModelError for another."""
-        ...
-
-    def synchronised(
-        self, views: Array, timestep: float, row: Row, encoded: Encoded, guidance: float, weight: float, likeness: Any
-    ) -> Array:
-        """Views [n, C, T, F] brought nearer to the middle one ahead of a step (SyncDiffusion)."""
         ...
 
     def solver(self, steps: int) -> SolverTable:

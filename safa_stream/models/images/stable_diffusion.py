@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from safa_stream.errors import LayoutError
 from safa_stream.models.images.base import PretrainedImages
-from safa_stream.models.images.merging import Grid
 from safa_stream.models.images.texts import TextEncoder
+from safa_stream.models.merging import Grid
 from safa_stream.models.pretrained.base import Row
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing
@@ -60,14 +59,9 @@ class StableDiffusion(PretrainedImages):
         return out
 
     def grid(self, tokens: int, rows: int, columns: int) -> Grid:
-        """Layers see the latents halved zero or more times. Raises LayoutError where text would look like a view."""
-        if tokens == self.text.longest:
-            raise LayoutError(
-                f"with method mad a view must not have as many places as the text has tokens ({tokens} in one of the "
-                "layers); use another --view or --height"
-            )
+        """Layers see the latents halved zero or more times."""
         scale = math.isqrt(rows * columns // tokens)
-        return Grid(scale, rows // scale, tokens)
+        return Grid(scale, rows // scale)
 
     def scheduler(self) -> Mapping[str, Any]:
         """The checkpoint's scheduler where its steps are a table, else DDIM over the same training noise.

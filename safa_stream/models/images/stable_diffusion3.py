@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from safa_stream.models.images.base import PretrainedImages
-from safa_stream.models.images.merging import Grid
 from safa_stream.models.images.texts import TextEncoder, joint_embedding
+from safa_stream.models.merging import Grid
 from safa_stream.models.pretrained.base import Row
 from safa_stream.models.pretrained.checkpoint import INDEX_NAME, Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing
@@ -83,7 +83,7 @@ class StableDiffusion3(PretrainedImages):
     def grid(self, tokens: int, rows: int, columns: int) -> Grid:
         """Patches in all layers; where there are more tokens, the text's follow."""
         patch = self.alignment()
-        return Grid(patch, rows // patch, (rows // patch) * (columns // patch))
+        return Grid(patch, rows // patch)
 
     def scheduler(self) -> Mapping[str, Any]:
         """The checkpoint's own, without chance."""

@@ -5,6 +5,7 @@ Their components are used, not their pipeline classes, which diffusers no longer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from safa_stream.errors import ModelError
 from safa_stream.models.interface import ModelFacts
+from safa_stream.models.merging import Grid
 from safa_stream.models.pretrained import mel_decoder
 from safa_stream.models.pretrained.base import PretrainedModel, Row
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Component, Kind
@@ -58,6 +60,15 @@ class SpectrogramModel(PretrainedModel):
     def decoder(self) -> MelDecoder:
         """Latents to sound of one channel."""
         return self.sounding
+
+    def grid(self, tokens: int, frames: int) -> Grid:
+        """Layers see the latents, frame by frame, halved zero or more times in both directions."""
+        scale = math.isqrt(frames * self.shape.bins // tokens)
+        return Grid(scale, bins=self.shape.bins // scale)
+
+    def spectrum(self, latents: Tensor) -> Tensor:
+        """What the autoencoder's decoder makes of them, as one window."""
+        return self.sounding.spectrogram(latents)
 
 
 class AudioLDM(SpectrogramModel):

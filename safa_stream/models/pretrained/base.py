@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from safa_stream.errors import ModelError, UsageError
+from safa_stream.models.backends.spec import Backend
 from safa_stream.models.interface import Conditioning, Decoder, Encoded, ModelFacts
+from safa_stream.models.likeness import Likeness, of_sounds
+from safa_stream.models.merging import Grid, MergedAttention, Place, require_eager
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Kind
 from safa_stream.models.pretrained.computing import Computing, to_numpy
 from safa_stream.models.pretrained.guidance import combined, guided
-from safa_stream.scene import WeightedPrompt
+from safa_stream.scene import MAD, WeightedPrompt
 from safa_stream.schedulers import Sigmas, deterministic, from_scheduler_config
 from safa_stream.solvers import SolverTable
 from safa_stream.types import Array, FloatArray
@@ -78,6 +83,14 @@ class PretrainedModel(ABC):
     def decoder(self) -> Decoder:
         """Latents to sound."""
 
+    @abstractmethod
+    def grid(self, tokens: int, frames: int) -> Grid:
+        """How so many queries of an attention layer lie in a view of `frames` latent frames."""
+
+    @abstractmethod
+    def spectrum(self, latents: Tensor) -> Tensor:
+        """Clean latents [B, C, T, F] as log-mel [B, J, bands], gradients handed on."""
+
     def combined(self, told: Tensor, without: Tensor, guidance: Tensor) -> Tensor:
         """Classifier-free guidance; guidance [N, 1, 1, 1]."""
         return combined(told, without, guidance)
@@ -112,7 +125,7 @@ class PretrainedModel(ABC):
         Raises UsageError for a number of frames that the model does not take, ModelError where memory does not suffice.
         """
         self.check_frames(int(latents.shape[2]))
-        with self.computing.running():
+        with self.computing.running(latents):
             return guided(
                 self._call,
                 latents,
@@ -123,6 +136,32 @@ class PretrainedModel(ABC):
                 self.combined,
                 self.TWO_CALLS,
             )
+
+    @property
+    def backend(self) -> Backend:
+        """What it computes on."""
+        return self.computing.backend
+
+    def require_open(self, method: str) -> None:
+        """Raise UsageError for a compiled network with MAD."""
+        if method == MAD:
+            require_eager(self.backend)
+
+    def merging(
+        self, starts: Sequence[int], view: int, width: int, timestep: float, merge_self: bool
+    ) -> AbstractContextManager[object]:
+        """While it lasts, all views of a canvas, told in one batch, attend to each other (MAD); see merging.py."""
+        self.require_open(MAD)
+        return MergedAttention(Place(tuple(starts), view, width), lambda tokens: self.grid(tokens, view), merge_self)
+
+    def likeness(self, network: Path | None) -> Likeness:
+        """How unlike views sound; see likeness.py."""
+        with self.memory():
+            return of_sounds(self.spectrum, network, self.computing.device)
+
+    def memory(self) -> AbstractContextManager[None]:
+        """While it lasts, running out of memory raises ModelError that says what to lower."""
+        return self.computing.memory()
 
     def solver(self, steps: int) -> SolverTable:
         """The checkpoint's sampler over `steps` network evaluations, or the deterministic one that stands for it."""

@@ -49,9 +49,9 @@ class Computing:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Without gradients; out of memory raises ModelError in one line."""
-        with torch.no_grad(), self.memory():
+    def running(self, *given: Tensor) -> Iterator[None]:
+        """Without gradients, unless one is `given` that carries one; out of memory raises ModelError in one line."""
+        with torch.set_grad_enabled(any(tensor.requires_grad for tensor in given)), self.memory():
             yield
 
     @contextmanager

@@ -126,7 +126,7 @@ class MelDecoder:
         grid, scale, end = self.grid, self.shape.upscale, begin + window.shape[1]
         start, stop = state.block * grid.block, min((state.block + 1) * grid.block, end)
         low, high = max(state.origin, start - grid.before), min(end, stop + grid.after)
-        made = self._spectrogram(window[:, low - begin : high - begin])
+        made = to_numpy(self.spectrogram(self.computing.tensor(window[None, :, low - begin : high - begin])))[0]
         own = made[(max(start, state.first) - low) * scale : (stop - low) * scale].copy()
         tail = state.tail[: len(own)]
         share = ((np.arange(len(tail)) + 0.5) / max(1, len(tail)))[:, None]
@@ -134,11 +134,10 @@ class MelDecoder:
         rest = made[(stop - low) * scale :][: grid.fade * scale].copy()
         return replace(state, block=state.block + 1, mel=np.concatenate([state.mel, own]), tail=rest)
 
-    def _spectrogram(self, latents: FloatArray) -> FloatArray:
-        """Latents [C, T, F] to log-mel [4T, 4F]."""
-        scaled = self.computing.tensor(latents[None]) / float(self.vae.config.scaling_factor)
-        made: Tensor = self.vae.decode(scaled, return_dict=False)[0]
-        return to_numpy(made[0, 0])
+    def spectrogram(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, T, F] to log-mel [B, 4T, 4F], all frames in one window; gradients are handed on."""
+        made: Tensor = self.vae.decode(latents / float(self.vae.config.scaling_factor), return_dict=False)[0]
+        return made[:, 0]
 
 
 def mel_decoder(checkpoint: Checkpoint, shape: SpectrogramShape, computing: Computing) -> MelDecoder:

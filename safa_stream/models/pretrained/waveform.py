@@ -9,6 +9,8 @@ from torch import Tensor
 
 from safa_stream.errors import ModelError
 from safa_stream.models.interface import ModelFacts
+from safa_stream.models.likeness import log_mel
+from safa_stream.models.merging import Grid
 from safa_stream.models.pretrained.base import PretrainedModel
 from safa_stream.models.pretrained.checkpoint import Checkpoint
 from safa_stream.models.pretrained.texts import load_text_model, load_tokenizer, not_understood
@@ -77,6 +79,15 @@ class WaveformModel(PretrainedModel):
     def not_understood(self, text: str) -> tuple[str, ...]:
         """Words past the tokens that a text may have, or that the tokenizer does not know."""
         return not_understood(self.tokenizer, text, self.longest)
+
+    def grid(self, tokens: int, frames: int) -> Grid:
+        """One token a step of the alignment; what there are more stand before them (durations, a memory)."""
+        step = self.facts.frame_alignment
+        return Grid(step, before=tokens - frames // step)
+
+    def spectrum(self, latents: Tensor) -> Tensor:
+        """The log-mel of their sound."""
+        return log_mel(self.network(latents[..., 0]), self.facts.sample_rate)
 
     def decoder(self) -> WindowDecoder:
         """The autoencoder's decoder, in pieces."""

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from safa_stream.errors import UsageError
+from safa_stream.errors import ModelError, UsageError
 from safa_stream.evaluation.paper import findings, report, run
 from safa_stream.evaluation.paper.experiment import PROMPTS, Setup, default_prompts, measure
 from safa_stream.evaluation.paper.hearing import open_ears
-from safa_stream.evaluation.paper.methods import METHODS, chosen, paper_jobs
+from safa_stream.evaluation.paper.methods import METHODS, chosen, open_to, paper_jobs
 from safa_stream.evaluation.paper.pace import Pace
 from safa_stream.evaluation.paper.report import Report
 from safa_stream.evaluation.paper.rows import aliasing_ratios, distance_gap, time_ratio
@@ -29,7 +29,9 @@ KEYS = (
 
 @pytest.fixture(scope="module")
 def found(toy: ToyModel, setup: Setup) -> Report:
-    return run.run(toy, paper_jobs(chosen(()), (3, 6), setup.steps), setup, EARS)
+    methods, left_out = open_to(toy, chosen(()))
+    assert left_out.count("is left out: method") == 2 and "MAD" in left_out and "SyncDiffusion" in left_out
+    return run.run(toy, paper_jobs(methods, (3, 6), setup.steps), setup, EARS)
 
 
 def test_every_row_tells_every_key(found: Report) -> None:
@@ -38,7 +40,7 @@ def test_every_row_tells_every_key(found: Report) -> None:
     assert all(set(KEYS) <= set(row) for row in told["rows"])
     assert all(row["fd"] > 0 and row["run_time_s"] > 0 for row in told["rows"])
     assert [row["seconds"] for row in told["rows"]] == pytest.approx([1.6, *[3.84] * 5, 7.68])
-    assert told["steps"] == 4 and told["prompts"] == ["low", "high"]
+    assert told["steps"] == 4 and told["prompts"] == ["low", "high"] and told["backend"] == "onnx"
 
 
 def test_a_column_without_a_network_is_empty_and_says_why(found: Report) -> None:
@@ -124,3 +126,5 @@ def test_what_cannot_be_is_refused(toy: ToyModel, setup: Setup) -> None:
         Setup(())
     with pytest.raises(UsageError, match="at least one method"):
         measure(toy, (), setup, EARS)
+    with pytest.raises(ModelError, match="method mad has nothing"):
+        measure(toy, paper_jobs((METHODS["mad"],), (3,), 2), setup, EARS)

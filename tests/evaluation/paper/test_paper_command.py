@@ -104,6 +104,20 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert "cannot write to" in capsys.readouterr().err
 
 
+def test_rows_that_reach_into_the_network_run_on_torch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("--prompts", "rain", "--steps", "2", "--views", "2", "--methods", "md,mad,syncd", "--backend", "torch")
+    assert main(["eval", "paper", "--quick", *words, "--json", "--quiet", "--out", str(tmp_path)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in told["rows"]] == ["Reference", "MD", "MAD", "SyncDiffusion"]
+    assert [row["denoiser_calls"] for row in told["rows"]] == [4, 4, 4, 8]
+    assert told["backend"] == "torch" and told["distance"] == "log-mel statistics"
+    page = (tmp_path / "paper.md").read_text()
+    assert "on backend torch" in page and "by the gradient of log-mel statistics" in page
+    assert main(["eval", "paper", "--quick", *words[:6], "--methods", "mad", "--backend", "onnx"]) == 1
+    said = capsys.readouterr().err
+    assert "use --backend torch" in said and said.count("\n") == 1
+
+
 def test_the_built_in_model_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--prompts", "rain", "--steps", "2", "--views", "3", "--methods", "md-0.8,safa", "--json", "--quiet")
     assert main(["eval", "paper", "--quick", *words]) == 0

@@ -16,7 +16,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from safa_stream import joint
-from safa_stream.cli import panorama as command
 from safa_stream.cli.main import main
 from safa_stream.errors import FailureError, LayoutError, UsageError
 from safa_stream.models.images.base import PretrainedImages
@@ -24,7 +23,6 @@ from safa_stream.models.images.families import open_images
 from safa_stream.operators import self_loop_mask
 from safa_stream.rendering import panorama
 from safa_stream.rendering.panorama import Planned
-from safa_stream.rendering.wanted import METHODS as ALL_METHODS
 from safa_stream.rendering.wanted import Panorama
 from safa_stream.scene import METHODS, parse_prompts
 from safa_stream.solvers import step
@@ -256,10 +254,6 @@ def test_what_cannot_be_is_one_line(
     printed = capsys.readouterr().err.strip().splitlines()
     assert said in printed[-1] and len(printed) == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_command_offers_all_methods() -> None:
-    assert command.METHODS == ALL_METHODS
 
 
 def test_a_panorama_needs_words(made_pipelines: Pipelines) -> None:

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from safa_stream.errors import ModelError, UsageError
-from safa_stream.models.images.base import PretrainedImages
 from safa_stream.models.images.families import open_images
-from safa_stream.models.images.perceptual import Perceptual
+from safa_stream.models.perceptual import Perceptual
+from safa_stream.models.synchronising import synchronised
 from safa_stream.rendering import panorama
 from safa_stream.rendering.wanted import Panorama
 from safa_stream.scene import parse_prompts
@@ -75,7 +75,7 @@ def test_a_synchronised_step_brings_views_nearer_to_the_middle_one(
 ) -> None:
     model = open_images(made_pipelines[kind][0], "torch")
     encoded = model.encode(parse_prompts("lake"), ())
-    likeness, table = model.perceptual(weights), model.solver(5)
+    likeness, table = model.likeness(weights), model.solver(5)
     views = torch.randn(3, model.facts.latent_channels, 16, 16, generator=torch.Generator().manual_seed(2))
 
     def apart(states: torch.Tensor) -> torch.Tensor:
@@ -83,16 +83,16 @@ def test_a_synchronised_step_brings_views_nearer_to_the_middle_one(
         m = model.denoise(states, torch.full((3,), table.timesteps[2]), *(type(sides[0])(t) for t in told), guidance)
         row = table.row(2)
         with torch.no_grad():
-            seen = model.pictures.view(row.P * states + row.Q * m)
-            return likeness.distance(seen, seen[1:2].expand_as(seen))
+            seen = likeness.shown(row.P * states + row.Q * m)
+            return torch.as_tensor(likeness.distance(seen, seen[1:2].expand_as(seen)))
 
     sides, guidance = (encoded.conditioning, encoded.negative), torch.full((3,), 4.0)
-    moved = model.synchronised(views, table.timesteps[2], table.row(2), encoded, 4.0, 0.02, likeness)
+    step = (model, likeness, views, table.timesteps[2], table.row(2), encoded, 4.0)
+    moved = synchronised(*step, 0.02)
     assert torch.equal(moved[1], views[1]) and not moved.requires_grad
     before, after = apart(views), apart(moved)
     assert after[0] < before[0] and after[2] < before[2]
-    still = model.synchronised(views, table.timesteps[2], table.row(2), encoded, 4.0, 0.0, likeness)
-    assert torch.equal(still, views)
+    assert torch.equal(synchronised(*step, 0.0), views)
 
 
 def pixels(folder: Path, **settings: Any) -> np.ndarray:
@@ -115,13 +115,12 @@ def test_its_weight_falls_from_step_to_step(
     made_pipelines: Pipelines, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    synchronised = PretrainedImages.synchronised
 
-    def noting(self: PretrainedImages, *given: Any) -> torch.Tensor:
-        seen.append(given[5])
-        return synchronised(self, *given)
+    def noting(*given: Any) -> torch.Tensor:
+        seen.append(given[-1])
+        return synchronised(*given)
 
-    monkeypatch.setattr(PretrainedImages, "synchronised", noting)
+    monkeypatch.setattr("safa_stream.models.synchronising.synchronised", noting)
     pixels(made_pipelines["flow"][0], method="syncdiffusion", perceptual=weights, steps=4, sync_steps=3, width=48)
     assert seen == pytest.approx([20.0, 19.0, 18.05])
 
@@ -143,5 +142,5 @@ def test_it_needs_the_weights_of_its_network(made_pipelines: Pipelines, tmp_path
         elif content is not None:
             save_file(content, path)
         with pytest.raises(ModelError, match=said) as error:
-            model.perceptual(path)
+            model.likeness(path)
         assert "\n" not in str(error.value)

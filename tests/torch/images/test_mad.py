@@ -8,70 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
-from safa_stream.errors import LayoutError, UsageError
+from safa_stream.errors import UsageError
 from safa_stream.models.images.families import open_images
-from safa_stream.models.images.merging import Grid, MergedAttention, Place
 from safa_stream.models.interface import repeat
 from safa_stream.rendering import panorama
 from safa_stream.rendering.wanted import Panorama
 from safa_stream.scene import parse_prompts
 
 Pipelines = dict[str, tuple[Path, Any]]
-#: Three views of 4 columns on a circle of 8, 3 rows, then 2 tokens that are no part of the picture.
-PLACE, ROWS, OTHERS = Place((0, 2, 5), 4, 8), 3, 2
-
-
-def merged_by_hand(values: torch.Tensor) -> torch.Tensor:
-    """[3, heads, 14, D] of the views to [heads, 26, D]: the canvas row by row, then the mean of the others."""
-    heads, depth = values.shape[1], values.shape[3]
-    total, count = torch.zeros(heads, ROWS, 8, depth), torch.zeros(8)
-    for view, start in enumerate(PLACE.starts):
-        for column in range(4):
-            at = (start + column) % 8
-            count[at] += 1
-            for row in range(ROWS):
-                total[:, row, at] += values[view, :, row * 4 + column]
-    canvas = (total / count[:, None]).reshape(heads, ROWS * 8, depth)
-    return torch.cat([canvas, values[:, :, ROWS * 4 :].mean(dim=0)], dim=1)
-
-
-def handed_back_by_hand(canvas: torch.Tensor) -> torch.Tensor:
-    views = []
-    for start in PLACE.starts:
-        places = [row * 8 + (start + column) % 8 for row in range(ROWS) for column in range(4)]
-        views.append(canvas[:, [*places, *range(ROWS * 8, canvas.shape[1])]])
-    return torch.stack(views)
-
-
-def merging(merge_self: bool = True, tokens: int = ROWS * 4) -> MergedAttention:
-    return MergedAttention(PLACE, lambda queries: Grid(1, ROWS, tokens), merge_self)
-
-
-def test_self_attention_runs_over_the_canvas_with_and_without_guidance() -> None:
-    torch.manual_seed(0)
-    q, k, v = (torch.randn(6, 2, ROWS * 4 + OTHERS, 5) for _ in range(3))
-    with merging():
-        made = scaled_dot_product_attention(q, k, v)
-    for group in (slice(0, 3), slice(3, 6)):
-        canvas = scaled_dot_product_attention(*(merged_by_hand(x[group]) for x in (q, k, v)))
-        assert torch.allclose(made[group], handed_back_by_hand(canvas), atol=1e-6)
-    assert not torch.allclose(made, scaled_dot_product_attention(q, k, v), atol=1e-2)
-    with merging(merge_self=False):
-        assert torch.equal(scaled_dot_product_attention(q, k, v), scaled_dot_product_attention(q, k, v))
-
-
-def test_in_cross_attention_the_queries_are_merged() -> None:
-    torch.manual_seed(1)
-    q, text = torch.randn(6, 2, ROWS * 4, 5), torch.randn(2, 2, 7, 5)
-    told = text.repeat_interleave(3, dim=0)
-    with merging(merge_self=False):
-        made = scaled_dot_product_attention(q, told, told)
-    for group in range(2):
-        merged = merged_by_hand(q[3 * group : 3 * group + 3])[:, : ROWS * 8]
-        canvas = scaled_dot_product_attention(merged, text[group], text[group])
-        assert torch.allclose(made[3 * group : 3 * group + 3], handed_back_by_hand(canvas), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "flow"])
@@ -87,9 +32,9 @@ def test_views_that_share_no_column_see_each_other(made_pipelines: Pipelines, ki
         return model.denoise(latents, times, told, away, guidance)[0]
 
     assert torch.equal(first(x), first(other))
-    with model.merging([0, 16], 16, 32, True):
+    with model.merging([0, 16], 16, 32, 500.0, True):
         assert not torch.allclose(first(x), first(other), atol=1e-5)
-    with model.merging([0, 16], 16, 32, False):
+    with model.merging([0, 16], 16, 32, 500.0, False):
         assert torch.allclose(first(x), first(other), atol=1e-5)
 
 
@@ -123,10 +68,7 @@ def test_what_mad_cannot_do_is_said(made_pipelines: Pipelines) -> None:
         Panorama(parse_prompts("lake"), method="mad", attend_ratio=2.0)
     compiled = open_images(made_pipelines["flow"][0], "torch:compile")
     with pytest.raises(UsageError, match="compile"):
-        compiled.merging([0, 16], 16, 32, True)
-    plan, wanted = planned(made_pipelines["epsilon"][0], method="mad", view=8, height=40, width=40)
-    with pytest.raises(LayoutError, match="as many places as the text has tokens \\(20"):
-        panorama.make(plan, wanted)
+        compiled.merging([0, 16], 16, 32, 500.0, True)
 
 
 def planned(folder: Path, **settings: Any) -> tuple[panorama.Planned, Panorama]:
