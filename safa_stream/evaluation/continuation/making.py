@@ -32,7 +32,7 @@ def changing(before: Encoded, after: Encoded, frame: int) -> Told:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one call gave and took: frames, views denoised one step, seconds; then held bytes and frames begun."""
+    """What one call gave and took: frames, views denoised one step, processor seconds; then held bytes, frames begun."""
 
     frames: int
     rows: int
@@ -67,9 +67,9 @@ def pieces(ground: Ground, method: Method, told: Told) -> Iterator[tuple[Array, 
     watched = TimedModel(ground.model)
     live, given = method.opens(replace(ground, model=watched)), 0
     while True:
-        begun, rows = time.perf_counter(), watched.clock.rows
+        begun, rows = time.process_time(), watched.clock.rows
         made = live.advance(told(given))
-        seconds = time.perf_counter() - begun
+        seconds = time.process_time() - begun
         frames = ground.layout.hop if method.apart else int(made.shape[1])
         cost = Cost(frames, watched.clock.rows - rows, seconds, bytes_of(live.held), live.begun)
         given += frames
@@ -98,11 +98,11 @@ def take(ground: Ground, method: Method, told: Told, views: int) -> Take:
 
 def _canvas(ground: Ground, method: Method, told: Encoded, views: int) -> Take:
     """A joint canvas: one piece."""
-    watched, begun = TimedModel(ground.model), time.perf_counter()
+    watched, begun = TimedModel(ground.model), time.process_time()
     plan = joint.JointPlan(ground.layout, ground.table, method.join, seed=ground.seed)
     latents = ground.model.to_numpy(joint.generate(watched, plan, views, told, ground.guidance))
     frames = int(latents.shape[1])
-    cost = Cost(frames, watched.clock.rows, time.perf_counter() - begun, latents.nbytes, 0)
+    cost = Cost(frames, watched.clock.rows, time.process_time() - begun, latents.nbytes, 0)
     return Take(decode.decode_whole(ground.model.decoder(), latents, ground.seed), (cost,))
 
 
