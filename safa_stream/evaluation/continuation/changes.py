@@ -62,7 +62,7 @@ def measure(
     seeds: Sequence[int] = (0,),
     settings: Settings | None = None,
     report: Report = quiet,
-    so_far: Callable[[dict[str, Change]], None] | None = None,
+    so_far: Callable[[dict[str, Change]], object] | None = None,
 ) -> dict[str, Change]:
     """Every live method on every pair and seed; joint canvases cannot change what is already made.
 

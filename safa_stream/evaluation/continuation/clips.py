@@ -77,7 +77,7 @@ def measure(
     seeds: Sequence[int] = (0,),
     settings: Settings | None = None,
     report: Report = quiet,
-    so_far: Callable[[Clips], None] | None = None,
+    so_far: Callable[[Clips], object] | None = None,
 ) -> Clips:
     """Make and measure; methods take turns on every sound, and another one begins each time.
 

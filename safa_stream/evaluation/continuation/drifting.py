@@ -63,7 +63,7 @@ def measure(
     seed: int = 0,
     settings: Settings | None = None,
     report: Report = quiet,
-    so_far: Callable[[dict[str, Drift]], None] | None = None,
+    so_far: Callable[[dict[str, Drift]], object] | None = None,
 ) -> dict[str, Drift]:
     """Every live method but independent views, which have nothing to drift along; so_far: told after every one."""
     ground = making.ground_of(model, settings or Settings(), seed)

@@ -32,7 +32,7 @@ def changing(before: Encoded, after: Encoded, frame: int) -> Told:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one call gave and took: frames, views denoised one step, processor seconds; then held bytes, frames begun."""
+    """What a call gave and took: frames, views denoised one step, processor seconds; then held bytes, frames begun."""
 
     frames: int
     rows: int

@@ -135,9 +135,9 @@ def notes(results: Results) -> list[str]:
         f"{results.embedding} to native views with other noise; it compares rows of this table. *likeness of hops*: "
         "mean cosine of the embeddings of a sound's hops; more is less variety.",
         "*rows a second*: views denoised one step for a second of sound, once the method runs; guidance doubles it for "
-        "all alike. *time*: median ratio to the default's processor time on the same sound, in turns. *first sound*: rows until "
-        "the first of it is final, and how much is final then. *begun*: seconds of sound that are made or in the "
-        "making and not given. *held*: what is kept between calls.",
+        "all alike. *time*: median ratio to the default's processor time on the same sound, in turns. *first sound*: "
+        "rows until the first of it is final, and how much is final then. *begun*: seconds of sound that are "
+        "made or in the making and not given. *held*: what is kept between calls.",
         "*a change of prompt*: windows of the sound on the straight line from the mean log-mel of a stream that always "
         f"had the old prompt (0) to one that always had the new (1), mean over {_pairs(results)}; time counts from the "
         "last sound that was given before the change.",

@@ -40,8 +40,8 @@ class Results:
 class Row:
     """One method. Errors are standard errors over sounds; nan where a column does not apply.
 
-    rows_per_second: views denoised one step for each second of sound, once it runs; time_ratio: of the processor time they took
-    to the default's on the same sounds, in turns, the median. first_rows: the same until the first sound.
+    rows_per_second: views denoised one step for each second of sound, once it runs; time_ratio: of their processor time
+    to the default's on the same sounds, in turns, the median. first_rows: rows until the first sound.
     begun_seconds: of sound, begun and not given. held_kilobytes: kept between calls.
     """
 
