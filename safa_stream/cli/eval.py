@@ -19,7 +19,7 @@ from safa_stream.cli.eval_paper import add_kinds, run_kind
 from safa_stream.cli.figures import add_common, names, progress, tell, write
 from safa_stream.cli.values import count
 
-HELP = "measure a model, the seams between views, drift over a long stream; the paper's experiment and sweeps"
+HELP = "measure a model, seams between views, drift over a long stream, the stream's rivals; the paper's experiment"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safa_stream.continuation import StreamPlan
 from safa_stream.errors import UsageError
@@ -63,30 +63,39 @@ def _queue(ahead: bool = False, levelled: bool = False) -> Callable[[Ground], Li
     return opens
 
 
-_CUT = SwapSchedule(DEFAULT_SCHEDULE.kind, DEFAULT_SCHEDULE.share, kept=DEFAULT_SCHEDULE.kept, context=False)
+_CUT = replace(DEFAULT_SCHEDULE, context=False)
 _BLIND = SwapSchedule("alternate", context=False)
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method(SHIPPED, "the default: the cut runs left, the model is told what it keeps", _stream()),
-        Method("self", "the same without the reference", _stream(method="safa-self")),
+        Method("self", "the default without the reference", _stream(method="safa-self")),
         Method("level-0.6", "the default, held to the reference's mean for 0.6 of the steps", _stream(level=0.6)),
-        Method("level-1", "the same, for all steps", _stream(level=1.0)),
+        Method("level-1", "the default, held to the reference's mean for all steps", _stream(level=1.0)),
         Method("one-sided", "the paper's swap, w = 1, one-sided", _stream(_BLIND)),
         Method("cached", "all overlap frames from the past", _stream(SwapSchedule("cached", context=False))),
         Method("stream-average", "the overlap averaged with the past", _stream(method="average")),
         Method("ahead-1", "the default, one view ahead, w = 1 between the unfinished", _stream(ahead=1), 2.0),
-        Method("ahead-2", "the same, two views ahead", _stream(ahead=2), 3.0),
+        Method("ahead-2", "the default, two views ahead, w = 1 between the unfinished", _stream(ahead=2), 3.0),
         Method("ahead-1-cut", "one view ahead, the default's cut between too", _stream(ahead=1, between=_CUT), 2.0),
         Method("one-sided-ahead-1", "the paper's swap, one view ahead", _stream(_BLIND, ahead=1), 2.0),
         Method("pairs", "two views at once, both given, w = 1 between them", _stream(ahead=1, given=2)),
-        Method("pairs-cut", "the same with the default's cut", _stream(ahead=1, given=2, between=_CUT)),
+        Method(
+            "pairs-cut",
+            "two views at once, both given, the default's cut between",
+            _stream(ahead=1, given=2, between=_CUT),
+        ),
         Method("queue", "FIFO, a level a block, what is around as it is", _queue(), 2.0),
-        Method("queue-ahead", "the same, only cleaner frames around", _queue(ahead=True), 2.0),
-        Method("queue-levelled", "the same, re-noised to the block's level", _queue(ahead=True, levelled=True), 2.0),
+        Method("queue-ahead", "FIFO with look-ahead denoising: only cleaner frames around", _queue(ahead=True), 2.0),
+        Method(
+            "queue-levelled",
+            "FIFO with look-ahead denoising, what is around at the block's level",
+            _queue(ahead=True, levelled=True),
+            2.0,
+        ),
         Method("outpaint", "RePaint: the known overlap re-noised at every step", Outpainting),
-        Method("outpaint-again", "the same, every step made twice", lambda ground: Outpainting(ground, again=1), 1.83),
+        Method("outpaint-again", "RePaint, every step made twice", lambda ground: Outpainting(ground, again=1), 1.83),
         Method("outpaint-context", "RePaint, the model told what is known", lambda g: Outpainting(g, context=True)),
         Method("independent", "views of their own, cross-faded as sound", Apart, apart=True),
         Method(JOINT, "joint SaFa, w = 1: the whole canvas at once", None, join="safa"),
