@@ -42,9 +42,11 @@ def tables(results: Results) -> list[Table]:
         _table(
             "Level and likeness",
             found,
-            ("level step: seam", "±", "inside", "aliasing", "±", "FD", "±", "likeness of hops"),
+            ("level step: seam", "less the default's", "±", "inside", "aliasing", "±", "FD", "±", "likeness of hops"),
             lambda r: [
-                *_places(3, r.level_seam, r.level_seam_error, r.level_inside, r.aliasing_ratio, r.aliasing_error),
+                *_places(
+                    3, r.level_seam, r.level_gap, r.level_gap_error, r.level_inside, r.aliasing_ratio, r.aliasing_error
+                ),
                 *_places(2, r.fd, r.fd_error),
                 *_places(3, r.likeness),
             ],
@@ -130,7 +132,8 @@ def notes(results: Results) -> list[str]:
         "seamless; the worst of all from one overlap before a view's start to one after its overlap, by chance: what "
         "the worst of so many would show if all were seamless; frame: where it is, from the view's start.",
         f"*level step*: mean over bands of |difference of the mean log-mel| of {measures.LEVEL_SECONDS:g} s before and "
-        "after, in nats, at the middle of the overlaps and at the middle of views.",
+        "after, in nats, at the middle of the overlaps and at the middle of views; less the default's on the same "
+        "sounds, with an error of its own.",
         "*aliasing*: the aliasing ratio, change inside overlaps over change inside Mids. *FD*: Fréchet distance by "
         f"{results.embedding} to native views with other noise; it compares rows of this table. *likeness of hops*: "
         "mean cosine of the embeddings of a sound's hops; more is less variety.",

@@ -40,6 +40,7 @@ class Results:
 class Row:
     """One method. Errors are standard errors over sounds; nan where a column does not apply.
 
+    level_gap: level_seam less the default's on the same sounds; pairs have the smaller errors.
     rows_per_second: views denoised one step for each second of sound, once it runs; time_ratio: of their processor time
     to the default's on the same sounds, in turns, the median. first_rows: rows until the first sound.
     begun_seconds: of sound, begun and not given. held_kilobytes: kept between calls.
@@ -55,6 +56,8 @@ class Row:
     edges: float
     level_seam: float
     level_seam_error: float
+    level_gap: float
+    level_gap_error: float
     level_inside: float
     aliasing_ratio: float
     aliasing_error: float
@@ -91,6 +94,7 @@ def _sets(clips: Clips) -> Sets:
 def _row(results: Results, name: str, sets: Sets, joint: float) -> Row:
     clips, made, rate = results.clips, results.clips.made[name], results.clips.frames_per_second
     profile, embedded = clips.profile(name), [clip.rows for clip in made]
+    gaps = [a.level_seam - b.level_seam for a, b in zip(made, clips.made.get(SHIPPED, made), strict=True)]
     live, change = METHODS[name].live, results.changes.get(name)
     last = made[-1].costs[-1]
     return Row(
@@ -104,6 +108,8 @@ def _row(results: Results, name: str, sets: Sets, joint: float) -> Row:
         edges=profile.edges,
         level_seam=measures.mean_of([clip.level_seam for clip in made]),
         level_seam_error=standard_error([clip.level_seam for clip in made]),
+        level_gap=measures.mean_of(gaps),
+        level_gap_error=standard_error(gaps),
         level_inside=measures.mean_of([clip.level_inside for clip in made]),
         aliasing_ratio=measures.mean_of([clip.aliasing_ratio for clip in made]),
         aliasing_error=standard_error([clip.aliasing_ratio for clip in made]),

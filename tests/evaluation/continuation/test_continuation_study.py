@@ -49,6 +49,7 @@ def test_the_command_measures_writes_and_leaves_findings_alone(
     by_method = {row["method"]: row for row in told["rows"]}
     assert set(by_method) == {"stream", "queue", "joint"}
     assert by_method["stream"]["time_ratio"] == 1.0 and by_method["joint"]["worst_vs_joint"] == 1.0
+    assert by_method["stream"]["level_gap"] == 0 and by_method["queue"]["level_gap"] != 0
     assert by_method["stream"]["begun_seconds"] == pytest.approx(8 / 25)
     assert by_method["queue"]["rows_per_second"] == pytest.approx(2 * by_method["stream"]["rows_per_second"], rel=0.01)
     assert by_method["joint"]["begun_seconds"] is None and "joint" not in told["changes"]
