@@ -123,7 +123,7 @@ class View:
         self._guided = min([plan.guided_steps, *lengths])
         for record in (self._record, *self._made.values()):
             record.note(self._x, self._h)
-        self._past = _Past(model, plan, state, self._x)
+        self._past = Past(model, plan, state, self._x)
 
     @property
     def done(self) -> bool:
@@ -208,7 +208,7 @@ def _ask(model: Model, questions: Sequence[Question]) -> Array:
     )
 
 
-class _Past:
+class Past:
     """The view before, as the next one meets it: joined to its overlap after every step, told to models that listen."""
 
     def __init__(self, model: Model, plan: StreamPlan, state: StreamState, x: Array) -> None:

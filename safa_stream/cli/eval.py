@@ -1,4 +1,4 @@
-"""Measure a model, its seams, a long stream, or SaFa beside other ways to join views, as the paper does.
+"""Measure a model, its seams, a long stream, the stream beside its rivals, or SaFa beside other ways to join views.
 
 examples:
   safa-stream eval model recordings --classifier yamnet.tflite
@@ -6,6 +6,7 @@ examples:
   safa-stream eval drift "rain" --minutes 30 --recordings recordings
   safa-stream eval paper --quick --classifier yamnet.tflite --out docs/experiments
   safa-stream eval sweep reference-ratio --quick
+  safa-stream eval continuation --classifier yamnet.tflite --minutes 30 --out docs/studies/continuation.md
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safa_stream.cli.eval_continuation import add_kind, run_continuation
 from safa_stream.cli.eval_paper import add_kinds, run_kind
 from safa_stream.cli.figures import add_common, names, progress, tell, write
 from safa_stream.cli.values import count
 
-HELP = "measure a model, the seams between views, drift over a long stream; the paper's experiment and sweeps"
+HELP = "measure a model, seams between views, drift over a long stream, the stream's rivals; the paper's experiment"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drift.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw loudness and variance by minute")
 
     add_kinds(kinds)
+    add_kind(kinds)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +68,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
-    return {"model": _model, "seams": _seams, "drift": _drift}.get(options.kind, run_kind)(options)
+    own = {"model": _model, "seams": _seams, "drift": _drift, "continuation": run_continuation}
+    return own.get(options.kind, run_kind)(options)
 
 
 def _model(options: argparse.Namespace) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safa_stream.cli.figures import add_common, names, numbers, progress, tell
+from safa_stream.cli.figures import add_common, command_line, names, numbers, progress, tell
 from safa_stream.cli.values import count
 
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ def _paper(options: argparse.Namespace) -> int:
     found = run.run(model, jobs, setup, ears, progress(options.quiet))
     if options.out:
         pictures = {"paper-change": report.picture(found, model)}
-        page = report.markdown(found, _command(), [f"{name}.svg" for name in pictures])
+        page = report.markdown(found, command_line(), [f"{name}.svg" for name in pictures])
         run.write_files(options.out, "paper", page, report.as_dict(found), pictures)
     tell(options.json, report.as_dict(found), report.table(found))
     return 0
@@ -92,7 +90,7 @@ def _fourier(options: argparse.Namespace) -> int:
     found = fourier.measure(model, _setup(options, model, 3), progress(options.quiet))
     if options.out:
         pictures = fourier_page.pictures(found)
-        run.write_files(options.out, "fourier", fourier_page.markdown(found, _command()), found.as_dict(), pictures)
+        run.write_files(options.out, "fourier", fourier_page.markdown(found, command_line()), found.as_dict(), pictures)
     tell(options.json, found.as_dict(), fourier_page.table(found))
     return 0
 
@@ -103,7 +101,7 @@ def _connectivity(options: argparse.Namespace) -> int:
     model = _model(options)
     found = connectivity.measure(model, _setup(options, model, 3), progress(options.quiet))
     if options.out:
-        page = connectivity_page.markdown(found, _command())
+        page = connectivity_page.markdown(found, command_line())
         run.write_files(options.out, "connectivity", page, found.as_dict(), connectivity_page.pictures(found))
     tell(options.json, found.as_dict(), connectivity_page.table(found))
     return 0
@@ -118,7 +116,7 @@ def _sweep(options: argparse.Namespace) -> int:
     found = sweep.measure(model, plan, setup, ears, progress(options.quiet))
     if options.out:
         name = f"sweep-{options.parameter}"
-        page = sweep_page.markdown(found, _command())
+        page = sweep_page.markdown(found, command_line())
         run.write_files(options.out, name, page, sweep.as_dict(found), sweep_page.pictures(found))
     tell(options.json, sweep.as_dict(found), sweep_page.table(found))
     return 0
@@ -148,9 +146,3 @@ def _setup(options: argparse.Namespace, model: Model, views: int) -> Setup:
         options.guidance,
         views,
     )
-
-
-def _command() -> str:
-    """The command line as it was given, for the page; of files elsewhere only their names, and no --quiet."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:] if word != "--quiet"]
-    return shlex.join(["safa-stream", *words])

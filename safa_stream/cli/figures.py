@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,12 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def command_line() -> str:
+    """The command line as it was given, for a page; of files elsewhere only their names, and no --quiet."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:] if word != "--quiet"]
+    return shlex.join(["safa-stream", *words])
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
