@@ -22,7 +22,7 @@ STEPS, PROMPTS, SEEDS, GUIDANCE = 200, 10, 2, 3.5
 
 
 def add_kinds(kinds: Any) -> None:
-    """Declare the kinds: paper, fourier, connectivity, sweep."""
+    """Declare the kinds: paper, fourier, connectivity, joins, sweep."""
     paper = kinds.add_parser("paper", help="the paper's audio experiment: SaFa beside MD, MD* and native views")
     _common(paper)
     _ears(paper)
@@ -34,6 +34,10 @@ def add_kinds(kinds: Any) -> None:
 
     connectivity = kinds.add_parser("connectivity", help="how far one linear map leads from latents to the spectrum")
     _common(connectivity)
+
+    joins = kinds.add_parser("joins", help="ways to join views: what each does to a model's latents and its sound")
+    _common(joins)
+    joins.add_argument("--views", type=count, default=4, help="views of a canvas (default: 4)")
 
     sweep = kinds.add_parser("sweep", help="one parameter over its range")
     sweep.add_argument("parameter", metavar="NAME", help="reference-ratio, interval, overlap, steps or views")
@@ -60,7 +64,13 @@ def _ears(parser: argparse.ArgumentParser) -> None:
 
 def run_kind(options: argparse.Namespace) -> int:
     """Measure, print the figures, and write the files that were asked for."""
-    kinds = {"paper": _paper, "fourier": _fourier, "connectivity": _connectivity, "sweep": _sweep}
+    kinds = {
+        "paper": _paper,
+        "fourier": _fourier,
+        "connectivity": _connectivity,
+        "joins": _joins,
+        "sweep": _sweep,
+    }
     return kinds[options.kind](options)
 
 
@@ -103,6 +113,18 @@ def _connectivity(options: argparse.Namespace) -> int:
         page = connectivity_page.markdown(found, _command())
         run.write_files(options.out, "connectivity", page, found.as_dict(), connectivity_page.pictures(found))
     tell(options.json, found.as_dict(), connectivity_page.table(found))
+    return 0
+
+
+def _joins(options: argparse.Namespace) -> int:
+    from safa_stream.evaluation.paper import joins, joins_page, run
+
+    model = _model(options)
+    found = joins.measure(model, _setup(options, model, options.views), progress(options.quiet))
+    if options.out:
+        pictures = joins_page.pictures(found)
+        run.write_files(options.out, "joins", joins_page.markdown(found, _command()), found.as_dict(), pictures)
+    tell(options.json, found.as_dict(), joins_page.table(found))
     return 0
 
 

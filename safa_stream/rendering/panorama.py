@@ -163,7 +163,7 @@ def reduced_latents(latents: Array, factor: int) -> Array:
 
 
 def _looking(planned: Planned, hooks: joint.Hooks, look: Callable[[Pixels], None] | None) -> joint.Hooks:
-    """The hooks, with a look after every tenth of the steps: reduced latents decode to a small picture, at its price."""
+    """The hooks, with a look after every tenth of the steps: reduced latents decode to a small picture."""
     if look is None:
         return hooks
     model, plan, canvas = planned.model, planned.plan, planned.canvas
