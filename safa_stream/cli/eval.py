@@ -6,6 +6,7 @@ examples:
   safa-stream eval drift "rain" --minutes 30 --recordings recordings
   safa-stream eval paper --quick --classifier yamnet.tflite --out docs/experiments
   safa-stream eval sweep reference-ratio --quick
+  safa-stream eval panorama --model ./stable-diffusion-2 --clip ./clip --features ./dinov2
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safa_stream.cli.eval_images import add_panorama_kind, run_panorama
 from safa_stream.cli.eval_paper import add_kinds, run_kind
 from safa_stream.cli.figures import add_common, names, progress, tell, write
 from safa_stream.cli.values import count
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drift.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw loudness and variance by minute")
 
     add_kinds(kinds)
+    add_panorama_kind(kinds)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +68,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
-    return {"model": _model, "seams": _seams, "drift": _drift}.get(options.kind, run_kind)(options)
+    own = {"model": _model, "seams": _seams, "drift": _drift, "panorama": run_panorama}
+    return own.get(options.kind, run_kind)(options)
 
 
 def _model(options: argparse.Namespace) -> int:

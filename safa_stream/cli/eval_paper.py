@@ -34,6 +34,11 @@ def add_kinds(kinds: Any) -> None:
 
     connectivity = kinds.add_parser("connectivity", help="how far one linear map leads from latents to the spectrum")
     _common(connectivity)
+    connectivity.add_argument("--autoencoder", type=Path, metavar="FOLDER",
+                              help="measure this instead: an AutoencoderKL or AutoencoderOobleck of diffusers, alone "
+                              "or in a pipeline")  # fmt: skip
+    connectivity.add_argument("--examples", type=Path, metavar="FOLDER",
+                              help="what it encodes: pictures, or recordings")  # fmt: skip
 
     joins = kinds.add_parser("joins", help="ways to join views: what each does to a model's latents and its sound")
     _common(joins)
@@ -86,7 +91,7 @@ def _paper(options: argparse.Namespace) -> int:
     found = run.run(model, jobs, setup, ears, progress(options.quiet))
     if options.out:
         pictures = {"paper-change": report.picture(found, model)}
-        page = report.markdown(found, _command(), [f"{name}.svg" for name in pictures])
+        page = report.markdown(found, command_line(), [f"{name}.svg" for name in pictures])
         run.write_files(options.out, "paper", page, report.as_dict(found), pictures)
     tell(options.json, report.as_dict(found), report.table(found))
     return 0
@@ -99,7 +104,7 @@ def _fourier(options: argparse.Namespace) -> int:
     found = fourier.measure(model, _setup(options, model, 3), progress(options.quiet))
     if options.out:
         pictures = fourier_page.pictures(found)
-        run.write_files(options.out, "fourier", fourier_page.markdown(found, _command()), found.as_dict(), pictures)
+        run.write_files(options.out, "fourier", fourier_page.markdown(found, command_line()), found.as_dict(), pictures)
     tell(options.json, found.as_dict(), fourier_page.table(found))
     return 0
 
@@ -107,12 +112,28 @@ def _fourier(options: argparse.Namespace) -> int:
 def _connectivity(options: argparse.Namespace) -> int:
     from safa_stream.evaluation.paper import connectivity, connectivity_page, run
 
+    if options.autoencoder or options.examples:
+        return _inheritance(options)
     model = _model(options)
     found = connectivity.measure(model, _setup(options, model, 3), progress(options.quiet))
     if options.out:
-        page = connectivity_page.markdown(found, _command())
+        page = connectivity_page.markdown(found, command_line())
         run.write_files(options.out, "connectivity", page, found.as_dict(), connectivity_page.pictures(found))
     tell(options.json, found.as_dict(), connectivity_page.table(found))
+    return 0
+
+
+def _inheritance(options: argparse.Namespace) -> int:
+    from safa_stream.errors import UsageError
+    from safa_stream.evaluation.paper import connectivity_page, inheritance, run
+
+    if not (options.autoencoder and options.examples):
+        raise UsageError("--autoencoder and --examples go together: what encodes, and a folder of what it encodes")
+    found = inheritance.measure(options.autoencoder, options.examples, progress(options.quiet))
+    if options.out:
+        page = connectivity_page.autoencoder_markdown(found, command_line())
+        run.write_files(options.out, f"connectivity-{found.columns}", page, found.as_dict(), {})
+    tell(options.json, found.as_dict(), connectivity_page.autoencoder_table(found))
     return 0
 
 
@@ -123,7 +144,7 @@ def _joins(options: argparse.Namespace) -> int:
     found = joins.measure(model, _setup(options, model, options.views), progress(options.quiet))
     if options.out:
         pictures = joins_page.pictures(found)
-        run.write_files(options.out, "joins", joins_page.markdown(found, _command()), found.as_dict(), pictures)
+        run.write_files(options.out, "joins", joins_page.markdown(found, command_line()), found.as_dict(), pictures)
     tell(options.json, found.as_dict(), joins_page.table(found))
     return 0
 
@@ -137,7 +158,7 @@ def _sweep(options: argparse.Namespace) -> int:
     found = sweep.measure(model, plan, setup, ears, progress(options.quiet))
     if options.out:
         name = f"sweep-{options.parameter}"
-        page = sweep_page.markdown(found, _command())
+        page = sweep_page.markdown(found, command_line())
         run.write_files(options.out, name, page, sweep.as_dict(found), sweep_page.pictures(found))
     tell(options.json, sweep.as_dict(found), sweep_page.table(found))
     return 0
@@ -169,7 +190,7 @@ def _setup(options: argparse.Namespace, model: Model, views: int) -> Setup:
     )
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command line as it was given, for the page; of files elsewhere only their names, and no --quiet."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:] if word != "--quiet"]
     return shlex.join(["safa-stream", *words])

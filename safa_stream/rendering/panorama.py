@@ -154,6 +154,14 @@ def make(
     return Made(pixels, encoded.unknown_words, time.perf_counter() - began)
 
 
+def calls(planned: Planned, wanted: Panorama) -> int:
+    """How many views are denoised one step: the reference's and SyncDiffusion's gradients' included."""
+    steps, views = planned.plan.table.steps, len(planned.canvas.spans)
+    reference = guided_steps(planned.plan.reference_ratio, steps) if planned.plan.method == "safa" else 0
+    synchronised = min(wanted.sync_steps, steps) * views if wanted.method == SYNC else 0
+    return steps * views + reference + synchronised
+
+
 def reduced_latents(latents: Array, factor: int) -> Array:
     """Latents [C, T, F] as means over squares of `factor`, what does not fill one left out."""
     xp = array_api_compat.array_namespace(latents)
