@@ -97,7 +97,10 @@ def _compared(
 ) -> Any:
     kind = _metric(f"torchmetrics.image.{module}", name)
     try:
-        metric = kind(feature=2048 if embedding == INCEPTION else embedding, **more)
+        with warnings.catch_warnings():
+            # KID warns that it keeps all rows, which are few here.
+            warnings.simplefilter("ignore", UserWarning)
+            metric = kind(feature=2048 if embedding == INCEPTION else embedding, **more)
     except (ImportError, ModuleNotFoundError) as error:
         raise UsageError(f"--features {INCEPTION} needs more: pip install torch-fidelity ({error})") from error
     except OSError as error:

@@ -20,7 +20,8 @@ def lines(report: JoinsReport) -> tuple[list[str], list[list[str]]]:
         profile = found.profile(report.overlap)
         apart = ["-", "-"]
         if found.disagreement:
-            apart = [f"{half.mean():.3f}" for half in np.array_split(np.mean(found.disagreement, axis=0), 2)]
+            halves = np.array_split(np.mean(found.disagreement, axis=0), 2)
+            apart = [f"{half.mean():.3f}" if len(half) else "-" for half in halves]
         rows.append(
             [
                 name,

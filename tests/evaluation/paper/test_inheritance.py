@@ -68,7 +68,7 @@ def test_an_autoencoder_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[s
     words = ["eval", "connectivity", "--autoencoder", str(tmp_path / "sound"), "--examples", str(tmp_path)]
     assert main([*words, "--json", "--quiet"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["channels"] == OOBLECK["decoder_input_channels"] and told["examples"] == 2
+    assert 2 * told["channels"] == OOBLECK["encoder_hidden_size"] and told["examples"] == 2
     assert 40 < len(told["error_by_band"]) <= 64 and told["channelwise_error"] > 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as xml
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,8 +62,12 @@ def test_the_page_and_its_files(found: joins.JoinsReport) -> None:
     assert json.loads(to_json(found.as_dict()))["overlap_frames"] == found.overlap
 
 
-def test_the_command_measures_the_built_in_model(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["eval", "joins", "--prompts", "rain", "--seeds", "1", "--steps", "1", "--views", "2", "--json", "--quiet"]
-    assert main(words) == 0
+def test_the_command_measures_a_model(
+    toy: ToyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("safa_stream.models.load", lambda *named: toy)
+    words = ["eval", "joins", "--prompts", "low", "--seeds", "1", "--steps", "1", "--views", "2", "--quiet"]
+    assert main([*words, "--json", "--out", str(tmp_path)]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["steps"] == 1 and told["ways"]["SaFa, w = 1"]["aliasing_ratio"]["mean"] > 0
+    assert told["steps"] == 1 and set(told["ways"]) == set(joins.WAYS)
+    assert told["ways"]["SaFa, w = 1"]["aliasing_ratio"]["mean"] > 0 and (tmp_path / "joins.md").exists()
