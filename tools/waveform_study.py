@@ -11,6 +11,7 @@ is joined, by the mean or by swapping. Needs the light set and Pillow for PNG.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ AGREEMENT = (0.0, 0.5, 0.9, 0.97)
 SECONDS, PAIRS = 4.0, 2
 INTERVALS = (1, 2, 4, 8)
 Join = Callable[[DoubleArray, DoubleArray], DoubleArray]
+#: Change from frame to frame over the parents', level over theirs in dB, and change from column to column (10 ms).
+Figures = tuple[float, float, float]
 
 
 def mean(one: DoubleArray, two: DoubleArray) -> DoubleArray:
@@ -46,6 +49,7 @@ def swap(interval: int) -> Join:
 JOINS: dict[str, Join] = {"mean": mean, **{f"swap, w = {w}": swap(w) for w in INTERVALS}}
 
 
+@functools.cache
 def basis(size: int) -> DoubleArray:
     """The windowed MDCT's rows [size, 2 size]; its own transpose is its inverse by overlap-add."""
     at = np.arange(2 * size)
@@ -96,26 +100,32 @@ def rate_of_change(mel: DoubleArray) -> float:
     return float(np.abs(np.diff(mel, axis=0)).mean())
 
 
-def of_waveform(one: DoubleArray, two: DoubleArray, size: int, join: Join) -> tuple[float, float]:
-    """(change over the parents', level over theirs in dB) of the sound of joined waveform latents."""
+def framed(mel: DoubleArray, size: int) -> DoubleArray:
+    """A log-mel [k, B] as means over stretches of `size` samples."""
+    columns = max(1, round(size / aliasing.HOP))
+    count = len(mel) // columns
+    return np.asarray(mel[: count * columns].reshape(count, columns, -1).mean(1))
+
+
+def of_waveform(one: DoubleArray, two: DoubleArray, size: int, join: Join) -> Figures:
+    """Of the sound of joined waveform latents."""
     whole = len(one) // size * size
     latents = [analyse(samples[:whole], size) for samples in (one, two)]
     made, *parents = (synthesise(latent) for latent in (join(latents[0], latents[1]), *latents))
-    usual = np.mean([rate_of_change(aliasing.log_mel(parent)) for parent in parents])
     power = np.mean([(parent**2).mean() for parent in parents])
-    return rate_of_change(aliasing.log_mel(made)) / float(usual), 10 * float(np.log10((made**2).mean() / power))
+    mel, *mels = (aliasing.log_mel(samples) for samples in (made, *parents))
+    by_frame = rate_of_change(framed(mel, size)) / np.mean([rate_of_change(framed(m, size)) for m in mels])
+    by_column = rate_of_change(mel) / np.mean([rate_of_change(m) for m in mels])
+    return float(by_frame), 10 * float(np.log10((made**2).mean() / power)), float(by_column)
 
 
-def of_spectrum(one: DoubleArray, two: DoubleArray, size: int, join: Join) -> tuple[float, float]:
-    """The same of joined log-mels, whose frames are means over `size` samples."""
-    columns = max(1, round(size / aliasing.HOP))
-    mels = [aliasing.log_mel(samples) for samples in (one, two)]
-    count = len(mels[0]) // columns
-    framed = [mel[: count * columns].reshape(count, columns, -1).mean(1) for mel in mels]
-    made = join(framed[0][None], framed[1][None])[0]
-    usual = np.mean([rate_of_change(mel) for mel in framed])
-    power = np.mean([np.exp(mel).sum() for mel in framed])
-    return rate_of_change(made) / float(usual), 10 * float(np.log10(np.exp(made).sum() / power))
+def of_spectrum(one: DoubleArray, two: DoubleArray, size: int, join: Join) -> Figures:
+    """Of joined log-mels, whose frames are means over `size` samples; there is nothing between frames."""
+    mels = [framed(aliasing.log_mel(samples), size) for samples in (one, two)]
+    made = join(mels[0][None], mels[1][None])[0]
+    power = np.mean([np.exp(mel).sum() for mel in mels])
+    by_frame = rate_of_change(made) / np.mean([rate_of_change(mel) for mel in mels])
+    return float(by_frame), 10 * float(np.log10(np.exp(made).sum() / power)), float("nan")
 
 
 def main() -> None:
@@ -152,7 +162,7 @@ def main() -> None:
         curves,
         "Change of joined frames, over the parents'",
         "disagreement 1 - c",
-        "|Δ log-mel| / parents'",
+        "change ratio",
         levels=[1.0],
     )
     (options.out / "waveform-joins.svg").write_text(drawn, encoding="utf-8")
@@ -161,9 +171,10 @@ def main() -> None:
 
 
 def told(values: DoubleArray) -> str:
-    """Change ± its standard error, and level."""
+    """Change by frame ± its standard error, change by column where there is one, and level."""
     error = values[:, 0].std(ddof=1) / np.sqrt(len(values))
-    return f"{values[:, 0].mean():.2f} ± {error:.2f}, {values[:, 1].mean():+.1f} dB"
+    by_column = "" if np.isnan(values[0, 2]) else f" ({values[:, 2].mean():.2f})"
+    return f"{values[:, 0].mean():.2f} ± {error:.2f}{by_column}, {values[:, 1].mean():+.1f} dB"
 
 
 if __name__ == "__main__":

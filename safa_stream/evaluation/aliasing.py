@@ -42,7 +42,7 @@ def mel_bands() -> DoubleArray:
     return np.maximum(0.0, np.minimum(rising, falling))
 
 
-def log_mel(samples: Array) -> DoubleArray:
+def log_mel(samples: Array | DoubleArray) -> DoubleArray:
     """Log-mel [k, 64] of samples [N], mono at 16 kHz.
 
     Frames are Hann windows of 1024 samples every 160, unpadded; a magnitude is divided by the window's sum and squared.

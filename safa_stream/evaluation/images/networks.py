@@ -167,7 +167,7 @@ class Eyes:
     @property
     def columns(self) -> dict[str, str]:
         """Which network made which column."""
-        named = {}
+        named: dict[str, str] = {}
         if self.embedding is not None:
             name = self.embedding if isinstance(self.embedding, str) else self.embedding.name
             named |= {"fid": name, "kid": name}

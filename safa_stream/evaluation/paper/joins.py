@@ -190,7 +190,7 @@ def _decode(decoded: Mapping[str, Decoded], model: Model, prompt: str, setup: Se
     """Join two finished views that share nothing in all their frames, and hear what the decoder makes of it."""
     take = making.native(model, 2, setup.steps, encode(model, prompt, seed), setup.guidance, seed)
     one, two = np.split(take.latents, 2, axis=1)
-    joined = {"mean": (one + two) / 2}
+    joined: dict[str, FloatArray] = {"mean": ((one + two) / 2).astype(np.float32)}
     joined |= {f"swap, w = {w}": model.to_numpy(self_loop_swap(one, two, w)) for w in INTERVALS}
     parents = [_heard(model, view, seed) for view in (one, two)]
     mean = np.mean([mel for mel, _ in parents], axis=0)
