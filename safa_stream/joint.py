@@ -33,16 +33,21 @@ def _unchanged(index: int, views: Array) -> Array:
     return views
 
 
+def _unseen(index: int, clean: Array) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What a method does at a step, given its number, besides joining the views after it.
 
     before: the views' states [n, C, T, F] that the step starts from, in place of those given. around: entered around
-    the denoiser's calls.
+    the denoiser's calls. after: shown the views' clean estimates [n, C, T, F] once the step is done.
     """
 
     before: Callable[[int, Array], Array] = _unchanged
     around: Callable[[int], AbstractContextManager[object]] = nullcontext
+    after: Callable[[int, Array], None] = _unseen
 
 
 #: Of methods that only join.
@@ -104,14 +109,18 @@ def generate(
     """
     spans = plan.spans(views) if isinstance(views, int) else tuple(views)
     width = plan.width(spans, width)
-    made = denoise_views(model, plan, spans, width, encoded, guidance, report, hooks)
+    return on_canvas(plan, denoise_views(model, plan, spans, width, encoded, guidance, report, hooks), spans, width)
+
+
+def on_canvas(plan: JointPlan, views: Array, spans: Sequence[Span], width: int) -> Array:
+    """Views [n, C, L, F], joined already unless they are independent, laid on a canvas [C, W, F]."""
     if plan.method == "independent":
-        return _averaged(made, spans, width, "triangular")
-    xp, device = array_api_compat.array_namespace(made), array_api_compat.device(made)
-    canvas = xp.empty((made.shape[1], width, made.shape[3]), dtype=made.dtype, device=device)
+        return _averaged(views, spans, width, "triangular")
+    xp, device = array_api_compat.array_namespace(views), array_api_compat.device(views)
+    canvas = xp.empty((views.shape[1], width, views.shape[3]), dtype=views.dtype, device=device)
     for index, span in enumerate(spans):
         for inside, outside in span.pieces(width):
-            canvas[:, outside] = made[index, :, inside]
+            canvas[:, outside] = views[index, :, inside]
     return canvas
 
 
@@ -156,6 +165,7 @@ def denoise_views(
                     for view, lender in enumerate(lenders):
                         before, after = _overlaps(plan, spans, width, view)
                         lender.lend(rows[view], which, index, before, plan.layout.view - after)
+        hooks.after(index, clean[:n])
         if report is not None:
             report(index + 1, table.steps)
     return x[:n]

@@ -6,11 +6,15 @@ every sample of the others, and ends with exit code 1 where something was wrong.
 
 `bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
 
+`bench panorama` times the ways to join views of pictures, in turns, as ratios to SaFa's: of a model of pictures, or of
+a known architecture at its full size with random weights, which take as long as trained ones.
+
 examples:
   safa-stream bench backends
   safa-stream bench --minutes 30 --json
   safa-stream bench live
   safa-stream bench soak --seconds 3600 --json
+  safa-stream bench panorama --architecture stable-diffusion-3.5-medium --view 512 --height 512 --average-overlap 0.8
 """
 
 from __future__ import annotations
@@ -20,8 +24,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safa_stream.cli.eval_images import add_sizes, maker, methods_of
 from safa_stream.cli.figures import add_common, numbers, progress, tell
 from safa_stream.cli.values import BACKEND, count, duration, positive
+from safa_stream.models import BUILTIN
 
 HELP = "measure speed and memory on this machine, or a live server"
 
@@ -34,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=30.0, help="sound of the memory run (default: 30)")
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(
-        title="of a live server, or of backends", metavar="[live|soak|backends]", dest="what", required=False
+        title="of a live server, of backends, or of pictures",
+        metavar="[live|soak|backends|panorama]",
+        dest="what",
+        required=False,
     )
     live = _part(whats, "live", "how soon, how many, how cheap for listeners")
     live.add_argument("--prompt", default=argparse.SUPPRESS, help="what sessions sound like (default: rain)")
@@ -57,12 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     backends.add_argument("--batches", type=numbers, default=(1, 2, 4, 8), metavar="N,...", help="(default: 1,2,4,8)")
     for flag in ("--json", "--quiet", "--debug"):
         backends.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    panorama = whats.add_parser("panorama", help="ways to join views of pictures", allow_abbrev=False)
+    panorama.add_argument("--model", metavar="ID|PATH", default=argparse.SUPPRESS, help="a model of pictures")
+    panorama.add_argument("--architecture", metavar="NAME",
+                          help="random weights: stable-diffusion-2, stable-diffusion-3.5-medium or -large")  # fmt: skip
+    panorama.add_argument("--tiny", action="store_true", help="a few small layers of the architecture, to try this out")
+    panorama.add_argument("--runs", type=count, default=3, metavar="N", help="pictures a method (default: 3)")
+    panorama.add_argument("--backend", default=argparse.SUPPRESS, help=BACKEND)
+    add_sizes(panorama)
+    for flag in ("--json", "--quiet", "--debug"):
+        panorama.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
     if options.what is not None:
-        return {"live": _live, "soak": _soak, "backends": _backends}[options.what](options)
+        parts = {"live": _live, "soak": _soak, "backends": _backends, "panorama": _panorama}
+        return parts[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load
 
@@ -137,6 +157,30 @@ def _backends(options: argparse.Namespace) -> int:
 
     found = benchmark.measure(options.model, options.batches, progress(options.quiet), options.int8, options.fused)
     tell(options.json, found, benchmark.table(found))
+    return 0
+
+
+def _panorama(options: argparse.Namespace) -> int:
+    from safa_exporters.sources.pictures import random_model
+    from safa_stream.errors import UsageError
+    from safa_stream.evaluation.images import experiment, report
+    from safa_stream.evaluation.images.networks import Eyes
+    from safa_stream.models.images.families import load_images
+
+    methods = methods_of(options)
+    if options.architecture is not None:
+        model = random_model(options.architecture, options.backend, options.tiny)
+        options.perceptual = options.perceptual or Path("random")
+    elif options.model == BUILTIN:
+        raise UsageError("bench panorama needs --model, a model of pictures, or --architecture for random weights")
+    else:
+        model = load_images(options.model, options.backend)
+    make, say = maker(model, options), progress(options.quiet)
+    for method in methods:
+        say(f"{method}: what is slow only at first")
+        make("hills", 0, method)
+    found = experiment.measure(make, model.facts.name, methods, ("hills",), range(options.runs), Eyes(), say)
+    tell(options.json, found.as_dict(), report.table(found))
     return 0
 
 

@@ -7,6 +7,7 @@ examples:
   safa-stream eval paper --quick --classifier yamnet.tflite --out docs/experiments
   safa-stream eval sweep reference-ratio --quick
   safa-stream eval continuation --classifier yamnet.tflite --minutes 30 --out docs/studies/continuation.md
+  safa-stream eval panorama --model ./stable-diffusion-2 --clip ./clip --features ./dinov2
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 from pathlib import Path
 
 from safa_stream.cli.eval_continuation import add_kind, run_continuation
+from safa_stream.cli.eval_images import add_panorama_kind, run_panorama
 from safa_stream.cli.eval_paper import add_kinds, run_kind
 from safa_stream.cli.figures import add_common, names, progress, tell, write
 from safa_stream.cli.values import count
@@ -58,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_kinds(kinds)
     add_kind(kinds)
+    add_panorama_kind(kinds)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +71,13 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
-    own = {"model": _model, "seams": _seams, "drift": _drift, "continuation": run_continuation}
+    own = {
+        "model": _model,
+        "seams": _seams,
+        "drift": _drift,
+        "continuation": run_continuation,
+        "panorama": run_panorama,
+    }
     return own.get(options.kind, run_kind)(options)
 
 

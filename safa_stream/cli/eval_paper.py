@@ -21,7 +21,7 @@ STEPS, PROMPTS, SEEDS, GUIDANCE = 200, 10, 2, 3.5
 
 
 def add_kinds(kinds: Any) -> None:
-    """Declare the kinds: paper, fourier, connectivity, sweep."""
+    """Declare the kinds: paper, fourier, connectivity, joins, sweep."""
     paper = kinds.add_parser("paper", help="the paper's audio experiment: SaFa beside MD, MD*, MAD and native views")
     _common(paper)
     _ears(paper)
@@ -33,6 +33,15 @@ def add_kinds(kinds: Any) -> None:
 
     connectivity = kinds.add_parser("connectivity", help="how far one linear map leads from latents to the spectrum")
     _common(connectivity)
+    connectivity.add_argument("--autoencoder", type=Path, metavar="FOLDER",
+                              help="measure this instead: an AutoencoderKL or AutoencoderOobleck of diffusers, alone "
+                              "or in a pipeline")  # fmt: skip
+    connectivity.add_argument("--examples", type=Path, metavar="FOLDER",
+                              help="what it encodes: pictures, or recordings")  # fmt: skip
+
+    joins = kinds.add_parser("joins", help="ways to join views: what each does to a model's latents and its sound")
+    _common(joins)
+    joins.add_argument("--views", type=count, default=4, help="views of a canvas (default: 4)")
 
     sweep = kinds.add_parser("sweep", help="one parameter over its range")
     sweep.add_argument("parameter", metavar="NAME", help="reference-ratio, interval, overlap, steps or views")
@@ -59,7 +68,13 @@ def _ears(parser: argparse.ArgumentParser) -> None:
 
 def run_kind(options: argparse.Namespace) -> int:
     """Measure, print the figures, and write the files that were asked for."""
-    kinds = {"paper": _paper, "fourier": _fourier, "connectivity": _connectivity, "sweep": _sweep}
+    kinds = {
+        "paper": _paper,
+        "fourier": _fourier,
+        "connectivity": _connectivity,
+        "joins": _joins,
+        "sweep": _sweep,
+    }
     return kinds[options.kind](options)
 
 
@@ -99,12 +114,40 @@ def _fourier(options: argparse.Namespace) -> int:
 def _connectivity(options: argparse.Namespace) -> int:
     from safa_stream.evaluation.paper import connectivity, connectivity_page, run
 
+    if options.autoencoder or options.examples:
+        return _inheritance(options)
     model = _model(options)
     found = connectivity.measure(model, _setup(options, model, 3), progress(options.quiet))
     if options.out:
         page = connectivity_page.markdown(found, command_line())
         run.write_files(options.out, "connectivity", page, found.as_dict(), connectivity_page.pictures(found))
     tell(options.json, found.as_dict(), connectivity_page.table(found))
+    return 0
+
+
+def _inheritance(options: argparse.Namespace) -> int:
+    from safa_stream.errors import UsageError
+    from safa_stream.evaluation.paper import connectivity_page, inheritance, run
+
+    if not (options.autoencoder and options.examples):
+        raise UsageError("--autoencoder and --examples go together: what encodes, and a folder of what it encodes")
+    found = inheritance.measure(options.autoencoder, options.examples, progress(options.quiet))
+    if options.out:
+        page = connectivity_page.autoencoder_markdown(found, command_line())
+        run.write_files(options.out, f"connectivity-{found.columns}", page, found.as_dict(), {})
+    tell(options.json, found.as_dict(), connectivity_page.autoencoder_table(found))
+    return 0
+
+
+def _joins(options: argparse.Namespace) -> int:
+    from safa_stream.evaluation.paper import joins, joins_page, run
+
+    model = _model(options)
+    found = joins.measure(model, _setup(options, model, options.views), progress(options.quiet))
+    if options.out:
+        pictures = joins_page.pictures(found)
+        run.write_files(options.out, "joins", joins_page.markdown(found, command_line()), found.as_dict(), pictures)
+    tell(options.json, found.as_dict(), joins_page.table(found))
     return 0
 
 

@@ -18,6 +18,7 @@ from safa_stream.cli.values import clock, count
 from safa_stream.scene import JOINT_METHODS, parse_prompts
 
 if TYPE_CHECKING:
+    from safa_stream.models.images.interface import Pixels
     from safa_stream.rendering.panorama import Progress
 
 HELP = "a panorama from words to a picture"
@@ -66,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     making.add_coupling(method, "")
     making.add_backend(method)
     parser.add_argument("--preview", type=Path, metavar="FILE",
-                        help=f"also a small picture, at most {PREVIEW_WIDTH} pixels wide")  # fmt: skip
+                        help=f"also a small picture, at most {PREVIEW_WIDTH} pixels wide; while the steps run it shows "
+                        "what the picture is to become, renewed after every tenth of them")  # fmt: skip
     making.add_force(parser)
     making.add_telling(parser, "no progress, no notes, no summary")
 
@@ -93,17 +95,32 @@ def run(options: argparse.Namespace) -> int:
     format_of(options.out, described["width"], described["height"])
     _say(options, f"{described['model']}, licence {described['licence']}", *planned.notes)
     line = StatusLine(options.quiet)
+    shown: list[Path] = []
+
+    def look(pixels: Pixels) -> None:
+        # A file of that name that was there before was allowed for by --force; ours is renewed.
+        write_picture(options.preview, reduced(pixels, PREVIEW_WIDTH), described, options.force or bool(shown))
+        shown.append(options.preview)
+
     with making.stop_on_signal(_say_stopping) as stopped:
-        made = make(planned, wanted, lambda progress: line.show(_told(progress)), lambda: bool(stopped))
+        made = make(
+            planned,
+            wanted,
+            lambda progress: line.show(_told(progress)),
+            lambda: bool(stopped),
+            look if options.preview is not None else None,
+        )
     line.end()
     if made is None:
-        print("safa-stream: interrupted: nothing was finished, no file", file=sys.stderr)
+        left = f"only {options.preview}, what it was to become" if shown else "no file"
+        print(f"safa-stream: interrupted: nothing was finished, {left}", file=sys.stderr)
         return making.INTERRUPTED
     if made.unknown_words:
         _say(options, f"the model was not told these words: {', '.join(made.unknown_words)}")
     write_picture(options.out, made.pixels, described, options.force)
     if options.preview is not None:
-        write_picture(options.preview, reduced(made.pixels, PREVIEW_WIDTH), described, options.force)
+        small = reduced(made.pixels, PREVIEW_WIDTH)
+        write_picture(options.preview, small, described, options.force or bool(shown))
     _report(
         options, described | {"run_time_s": made.run_time_s, "unknown_words": list(made.unknown_words)}, planned.notes
     )

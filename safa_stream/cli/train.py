@@ -3,6 +3,10 @@
 The model directory OUT is what `--model OUT` loads. Its `run` folder keeps the state: the same command, repeated,
 goes on where the last call stopped, and may be interrupted at any time.
 
+--network waveform trains another kind: a small Stable Audio, autoencoder and transformer over latents of the waveform
+(mono, 16 kHz), in diffusers' layout. It is for studies: without hours on a GPU it sounds far worse. It keeps a stage
+when that is done, and needs the extra torch beside.
+
 examples:
   safa-stream train ~/recordings --out glacier --minutes 120
   safa-stream train ~/recordings --out glacier --from builtin --minutes 30
@@ -13,9 +17,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safa_stream.cli.figures import progress
 from safa_stream.cli.values import count, positive, share
+
+if TYPE_CHECKING:
+    from safa_stream.training.trainer import TrainingConfig
 
 HELP = "train a model from a folder of recordings"
 EXTRAS = "cpu,train"
@@ -31,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="start", metavar="MODEL", help='begin with a model\'s weights: "builtin" or a folder'
     )
-    parser.add_argument("--network", choices=("dit", "unet"), default="dit", help="transformer or U-Net (default: dit)")
+    parser.add_argument(
+        "--network",
+        choices=("dit", "unet", "waveform"),
+        default="dit",
+        help="transformer or U-Net over spectra's latents, or a small Stable Audio over waveforms' (default: dit)",
+    )
     parser.add_argument("--batch", type=count, default=16, help="examples a step (default: 16)")
     parser.add_argument("--learning-rate", type=positive, default=1.5e-3, metavar="RATE", help="default: 0.0015")
     parser.add_argument(
@@ -51,29 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, bundle, export the graphs, and draw what it sounds like."""
+    if options.network == "waveform":
+        return _waveform(options)
     from safa_exporters.onnx import export_graphs
     from safa_stream.models.builtin.weights import load_weights
     from safa_stream.training.bundle import Identity
     from safa_stream.training.command import TrainOptions, train
-    from safa_stream.training.trainer import TrainingConfig
 
     name = options.name or options.out.resolve().name
-    training = TrainingConfig(
-        minutes=options.minutes,
-        batch=options.batch,
-        learning_rate=options.learning_rate,
-        cooldown=options.cooldown,
-        seed=options.seed,
-        device=options.device,
-        threads=options.threads,
-    )
     wanted = TrainOptions(
         folder=options.folder,
         out=options.out,
         kind=options.network,
         start=options.start,
         identity=Identity(name, "1", options.licence),
-        training=training,
+        training=_training(options),
     )
 
     report = progress(options.quiet)
@@ -83,6 +88,31 @@ def run(options: argparse.Namespace) -> int:
     picture = _picture(options.out)
     print(f"{options.out} is ready: safa-stream render PROMPT --model {options.out} (samples drawn in {picture})")
     return 0
+
+
+def _waveform(options: argparse.Namespace) -> int:
+    from safa_stream.errors import UsageError
+    from safa_stream.training.waveform.command import train
+
+    if options.start is not None:
+        raise UsageError("--network waveform goes on with what is in --out; it takes no --from")
+    train(options.folder, options.out, options.licence, _training(options), progress(options.quiet))
+    print(f"{options.out} is ready: safa-stream render PROMPT --model {options.out}")
+    return 0
+
+
+def _training(options: argparse.Namespace) -> TrainingConfig:
+    from safa_stream.training.trainer import TrainingConfig
+
+    return TrainingConfig(
+        minutes=options.minutes,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        cooldown=options.cooldown,
+        seed=options.seed,
+        device=options.device,
+        threads=options.threads,
+    )
 
 
 def _picture(folder: Path) -> Path:

@@ -42,15 +42,20 @@ def mel_bands() -> DoubleArray:
     return np.maximum(0.0, np.minimum(rising, falling))
 
 
-def change(samples: Array) -> tuple[DoubleArray, DoubleArray]:
-    """Times in seconds and D [k] of samples [N], mono at 16 kHz; D[k] is timed at the centre of frame k.
+def log_mel(samples: Array | DoubleArray) -> DoubleArray:
+    """Log-mel [k, 64] of samples [N], mono at 16 kHz.
 
     Frames are Hann windows of 1024 samples every 160, unpadded; a magnitude is divided by the window's sum and squared.
     """
     window = np.hanning(SIZE + 1)[:-1]
     parts = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), SIZE)[::HOP]
     power = np.abs(np.fft.rfft(parts * window, axis=1) / window.sum()) ** 2
-    level = np.log(power @ mel_bands() + FLOOR)
+    return np.asarray(np.log(power @ mel_bands() + FLOOR))
+
+
+def change(samples: Array) -> tuple[DoubleArray, DoubleArray]:
+    """Times in seconds and D [k] of samples [N], mono at 16 kHz; D[k] is timed at the centre of frame k."""
+    level = log_mel(samples)
     times = (np.arange(1, len(level)) * HOP + SIZE / 2) / RATE
     return times, np.abs(np.diff(level, axis=0)).mean(1)
 
@@ -64,6 +69,15 @@ def circular_windows(layout: ViewLayout, views: int, frames_per_second: float) -
     overlap, hop = layout.overlap / frames_per_second, layout.hop / frames_per_second
     overlaps = [(start, start + min(overlap, hop)) for start in starts]
     return overlaps, [(start + overlap, start + hop) for start in starts if overlap < hop]
+
+
+def linear_windows(layout: ViewLayout, views: int, frames_per_second: float) -> tuple[list[Window], list[Window]]:
+    """Where overlaps and Mids of `views` in a line sound; the ends that no neighbour covers count as Mid."""
+    starts = [view * layout.hop / frames_per_second for view in range(views)]
+    overlap, hop = layout.overlap / frames_per_second, layout.hop / frames_per_second
+    overlaps = [(start, start + overlap) for start in starts[1:]]
+    middles = [(start + (overlap if view else 0.0), start + hop) for view, start in enumerate(starts)]
+    return overlaps, middles
 
 
 def mean_inside(times: DoubleArray, level: DoubleArray, windows: Sequence[Window], trim: float = TRIM) -> float:

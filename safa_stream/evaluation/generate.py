@@ -23,11 +23,13 @@ class Way:
 
     kind: "stream" (one view after the other, chunk by chunk as a listener gets it) or "joint" (all views at once).
     `method` and `schedule` are those of the stream or the canvas; a stream's independent views are cross-faded.
+    interval: the swap interval of a canvas.
     """
 
     kind: str
     method: str = "safa"
     schedule: SwapSchedule = DEFAULT_SCHEDULE
+    interval: int = 1
 
 
 #: What the seam measures compare. "stream" is what the project ships; "joint" is the paper's SaFa.
@@ -77,7 +79,7 @@ def latents(model: Model, prompt: str, way: Way, settings: Settings, seed: int) 
     layout, table = settings.layout(model), model.solver(settings.steps_of(model))
     encoded, guidance = encode(model, prompt, seed), settings.guidance_of(model)
     if way.kind == "joint":
-        canvas_plan = joint.JointPlan(layout, table, way.method, reference_ratio=settings.reference_ratio, seed=seed)
+        canvas_plan = joint.JointPlan(layout, table, way.method, way.interval, settings.reference_ratio, seed=seed)
         return model.to_numpy(joint.generate(model, canvas_plan, settings.views, encoded, guidance))
     plan = StreamPlan(layout, table, way.schedule, settings.reference_ratio, seed=seed, method=way.method)
     state, parts = stream.begin(plan), []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import array_api_compat
 
 from safa_stream import joint
 from safa_stream.coupling import Coupling
@@ -16,9 +18,13 @@ from safa_stream.operators import Along
 from safa_stream.rendering.fitting import Canvas, fit, fit_aligned
 from safa_stream.rendering.wanted import Panorama
 from safa_stream.scene import MAD, SYNC, format_prompts
+from safa_stream.trajectory import guided_steps
+from safa_stream.types import Array
 
 #: The reference lends rows, as the paper has it for pictures.
 ALONG: Along = "rows"
+#: The widest that a look is, in pixels; looks at a picture in the making; rows of latents that one has at least.
+LOOK_WIDTH, LOOKS, LOOK_ROWS = 1024, 10, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +113,12 @@ def make(
     wanted: Panorama,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    look: Callable[[Pixels], None] | None = None,
 ) -> Made | None:
     """The picture; None where it was stopped before it was done.
 
-    stop: asked after every solver step and every decoded window. A KeyboardInterrupt counts as a stop.
+    stop: asked after every solver step and every decoded window. A KeyboardInterrupt counts as a stop. look: shown what
+    the picture is to become, small, after every tenth of the steps; its time counts as the picture's.
     """
     model, plan, canvas = planned.model, planned.plan, planned.canvas
 
@@ -130,6 +138,9 @@ def make(
         with model.memory():
             encoded = model.encode(wanted.prompts, wanted.negative)
             began = time.perf_counter()
+            hooks = planned.coupling.hooks(
+                model, plan.table, canvas.spans, canvas.width, encoded, planned.guidance, planned.likeness
+            )
             latents = joint.generate(
                 model,
                 plan,
@@ -138,14 +149,44 @@ def make(
                 planned.guidance,
                 telling("step"),
                 canvas.width,
-                planned.coupling.hooks(
-                    model, plan.table, canvas.spans, canvas.width, encoded, planned.guidance, planned.likeness
-                ),
+                _looking(planned, hooks, look),
             )
             pixels = model.decode(latents, wanted.circular, telling("window"))
     except KeyboardInterrupt:
         return None
     return Made(pixels, encoded.unknown_words, time.perf_counter() - began)
+
+
+def calls(planned: Planned, wanted: Panorama) -> int:
+    """How many views are denoised one step: the reference's and SyncDiffusion's gradients' included."""
+    steps, views = planned.plan.table.steps, len(planned.canvas.spans)
+    reference = guided_steps(planned.plan.reference_ratio, steps) if planned.plan.method == "safa" else 0
+    synchronised = min(wanted.sync_steps, steps) * views if wanted.method == SYNC else 0
+    return steps * views + reference + synchronised
+
+
+def reduced_latents(latents: Array, factor: int) -> Array:
+    """Latents [C, T, F] as means over squares of `factor`, what does not fill one left out."""
+    xp = array_api_compat.array_namespace(latents)
+    channels, columns, rows = int(latents.shape[0]), int(latents.shape[1]) // factor, int(latents.shape[2]) // factor
+    whole = latents[:, : columns * factor, : rows * factor]
+    return xp.mean(xp.reshape(whole, (channels, columns, factor, rows, factor)), axis=(2, 4))
+
+
+def _looking(planned: Planned, hooks: joint.Hooks, look: Callable[[Pixels], None] | None) -> joint.Hooks:
+    """The hooks, with a look after every tenth of the steps: reduced latents decode to a small picture."""
+    if look is None:
+        return hooks
+    model, plan, canvas = planned.model, planned.plan, planned.canvas
+    fewest, most = -(-planned.width // LOOK_WIDTH), model.facts.latent_bins // LOOK_ROWS
+    factor, steps = max(1, min(max(2, fewest), most)), plan.table.steps
+
+    def after(index: int, clean: Array) -> None:
+        if (index + 1) * LOOKS // steps > index * LOOKS // steps and index + 1 < steps:
+            latents = joint.on_canvas(plan, clean, canvas.spans, canvas.width)
+            look(model.decode(reduced_latents(latents, factor), plan.circular))
+
+    return replace(hooks, after=after)
 
 
 def about(planned: Planned, wanted: Panorama) -> dict[str, Any]:

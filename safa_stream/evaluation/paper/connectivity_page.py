@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from safa_stream.evaluation.paper.connectivity import ConnectivityReport
+from safa_stream.evaluation.paper.pace import spoken
 from safa_stream.evaluation.plot import line_plot
 from safa_stream.evaluation.tables import markdown_table, text_table
+
+if TYPE_CHECKING:
+    # It needs torch, which measuring the built-in model does not.
+    from safa_stream.evaluation.paper.inheritance import InheritanceReport
 
 
 def lines(report: ConnectivityReport) -> list[list[object]]:
@@ -56,3 +63,43 @@ def pictures(report: ConnectivityReport) -> dict[str, str]:
         levels=[0.0],
     )
     return {"connectivity": drawn}
+
+
+def autoencoder_lines(report: InheritanceReport) -> list[list[object]]:
+    """Rows of an autoencoder's table."""
+    place = {"colour": "square of pixels", "band": "frame"}[report.columns]
+    return [
+        [f"one map of {report.channels} channels to the {place}", f"{report.error:.4f}"],
+        [f"its best {report.columns}", f"{report.by_column.min():.4f}"],
+        [f"its worst {report.columns}", f"{report.by_column.max():.4f}"],
+        ["change from place to place that the map keeps", f"{report.change_kept:.4f}"],
+    ]
+
+
+def autoencoder_table(report: InheritanceReport) -> str:
+    """For the terminal."""
+    head = f"squared error over variance, {report.held_out} of {report.examples} examples held out"
+    about = f"{report.name}, {report.kind}; {report.machine}; {spoken(report.seconds)} min"
+    return f"{about}\n{head}\n{text_table(['', ''], autoencoder_lines(report))}"
+
+
+def autoencoder_markdown(report: InheritanceReport, command: str) -> str:
+    """A page that names the command that made it."""
+    went_in = {
+        "colour": "the mean red, green and blue of the square of pixels that a latent stands for",
+        "band": "the log-mel of the recording, averaged over the latent frame",
+    }[report.columns]
+    parts = [
+        f"# Connectivity inheritance of {report.name}",
+        "",
+        f"An {report.kind} of {report.channels} latent channels. Made by `{command}` in {spoken(report.seconds)} "
+        f"minutes on {report.machine}.",
+        "",
+        f"Least squares from latents to {went_in}, with one map for all places. The error is of {report.held_out} of "
+        f"{report.examples} examples, which were not fitted on: squared error over variance, so 0 is exact and 1 is no "
+        "better than the mean.",
+        "",
+        markdown_table(["", "held out"], autoencoder_lines(report)),
+        "",
+    ]
+    return "\n".join(parts)

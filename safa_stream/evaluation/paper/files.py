@@ -39,7 +39,7 @@ class FileEmbedder:
         """
         if not path.is_file():
             raise UsageError(f"no embedding network at {path}")
-        openers = {".onnx": _onnx, ".tflite": _tflite}
+        openers = {".onnx": open_onnx, ".tflite": _tflite}
         if path.suffix not in openers:
             raise UsageError(f"{path.name} is neither .onnx nor .tflite; export the network to one of them")
         self._net, self._shape = openers[path.suffix](path)
@@ -95,7 +95,8 @@ def vggish_patches(samples: Array) -> Array:
     return np.asarray(level[: count * PATCH].reshape(count, PATCH, BANDS), np.float32)
 
 
-def _onnx(path: Path) -> tuple[Net, tuple[int | None, ...]]:
+def open_onnx(path: Path) -> tuple[Net, tuple[int | None, ...]]:
+    """A network of one input, and that input's shape, None where it is free. Raises UsageError for another."""
     try:
         runtime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:

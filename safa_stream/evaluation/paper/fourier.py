@@ -66,13 +66,14 @@ def regions(views: FloatArray, overlap: int) -> tuple[FloatArray, FloatArray]:
     return views[:, :, :overlap], views[:, :, start : start + overlap]
 
 
-def disagreement(views: FloatArray, overlap: int) -> float:
-    """1 - c of what neighbours on a circle say of their overlap: views [n, C, L, F], c the correlation of all values.
+def disagreement(views: FloatArray, overlap: int, circular: bool = True) -> float:
+    """1 - c of what neighbours say of their overlap: views [n, C, L, F], c the correlation of all values.
 
     0: both say the same, so that averaging and swapping are one; 1: they have nothing in common. Averaging leaves a
     share of (1 + c) / 2 of the variance, swapping all of it.
     """
-    right, left = views[:, :, -overlap:], np.roll(views, -1, axis=0)[:, :, :overlap]
+    after = np.roll(views, -1, axis=0) if circular else views[1:]
+    right, left = views[: len(after), :, -overlap:], after[:, :, :overlap]
     one, two = (side - side.mean(axis=(2, 3), keepdims=True) for side in (right, left))
     return float(1.0 - (one * two).sum() / (np.sqrt((one**2).sum() * (two**2).sum()) + 1e-12))
 

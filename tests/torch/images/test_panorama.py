@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from safa_stream import joint
+from safa_stream.cli import panorama as command
 from safa_stream.cli.main import main
 from safa_stream.errors import FailureError, LayoutError, UsageError
 from safa_stream.models.images.base import PretrainedImages
@@ -124,6 +125,44 @@ def test_what_is_not_a_whole_latent_is_rounded_and_said(made_pipelines: Pipeline
         "the view is 40 pixels instead of 39",
         "the width is 152 pixels instead of 151",
     ]
+
+
+def test_looks_come_nearer_to_the_picture(made_pipelines: Pipelines) -> None:
+    """On the way from noise a look shows ever more of what the finished latents show when reduced alike."""
+    plan, wanted = planned(made_pipelines["flow"][0], width=300, steps=20)
+    looks: list[np.ndarray] = []
+    made, plain = panorama.make(plan, wanted, look=looks.append), panorama.make(plan, wanted)
+    assert made is not None and plain is not None and np.array_equal(made.pixels, plain.pixels)
+    assert len(looks) == panorama.LOOKS - 1 and {seen.shape for seen in looks} == {(16, 150, 3)}
+    encoded, canvas = plan.model.encode(wanted.prompts, wanted.negative), plan.canvas
+    latents = joint.generate(plan.model, plan.plan, canvas.spans, encoded, plan.guidance, width=canvas.width)
+    last = plan.model.decode(panorama.reduced_latents(latents, 2), False).astype(float)
+    away = [float(np.abs(seen - last).mean()) for seen in looks]
+    assert away[-1] < 0.5 * away[0]
+
+
+def test_reduced_latents_are_means_of_squares() -> None:
+    latents = np.arange(2 * 5 * 4, dtype=np.float32).reshape(2, 5, 4)
+    reduced = panorama.reduced_latents(latents, 2)
+    assert reduced.shape == (2, 2, 2) and reduced[0, 0, 0] == latents[0, :2, :2].mean()
+
+
+def test_the_preview_is_there_while_the_steps_run(
+    made_pipelines: Pipelines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, sizes = tmp_path / "small.png", []
+
+    def told(self: object, text: str) -> None:
+        if small.exists():
+            with Image.open(small) as picture:
+                sizes.append((text.split("  ")[0], picture.size))
+
+    monkeypatch.setattr(command.StatusLine, "show", told)
+    words = ["--out", str(tmp_path / "pano.png"), "--preview", str(small), "--width", "300", "--steps", "4"]
+    assert main(["panorama", "lake", "--model", str(made_pipelines["flow"][0]), "--backend", "torch", *words]) == 0
+    assert sizes[0] == ("step 1 of 4", (150, 16))
+    with Image.open(small) as picture:
+        assert picture.size == (300, 32)
 
 
 def test_a_stop_leaves_nothing(made_pipelines: Pipelines) -> None:
