@@ -122,6 +122,19 @@ def test_short_of_time_views_are_made_with_fewer_steps_before_a_bed_is_needed() 
         runner.stop()
 
 
+def test_batches_are_small_where_large_ones_are_not_faster() -> None:
+    model = slow(0.02)
+    runner = Runner(model, largest_layers=20)
+    runner.start()
+    try:
+        measuring = len(model.asked)
+        lives = [runner.open(LiveScene.from_value("low"), 4.0, urgent=True) for _ in range(6)]
+        until(lambda: all(live.session.ready() > 2 * 48_000 for live in lives), 30.0)
+        assert 1 < max(model.asked[measuring:]) <= runner.pace.largest_batch == 4
+    finally:
+        runner.stop()
+
+
 def test_a_change_with_now_goes_before_views_that_can_wait(runner: Runner) -> None:
     others = [runner.open(LiveScene.from_value("low"), 6.0, urgent=True) for _ in range(4)]
     live = runner.open(LiveScene.from_value("low"), 6.0, urgent=True)
