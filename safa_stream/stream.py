@@ -89,8 +89,8 @@ class View:
 
     During a morph `direction` is a mixture: the view is told the weighted conditioning, and borrows from each prompt's
     reference a share of frames equal to its weight. A reference is made, in the same batch, when it is first needed,
-    and kept while its prompt has weight. Where weights change from frame to frame, the view is told each prompt in a row
-    of its own, and what the denoiser answers is weighted frame by frame.
+    and kept while its prompt has weight. Where weights change from frame to frame, the view is told each prompt in a
+    row of its own, and what the denoiser answers is weighted frame by frame.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import secrets
 import struct
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO
 
 import numpy as np
@@ -74,19 +74,19 @@ class Loops:
             self._kept.popitem()[1].close()
 
 
-def wav(samples: FloatArray, rate: int) -> bytes:
-    """[channels, N] as a WAV file of 32-bit floats: the same samples always give the same bytes."""
+def wav(samples: FloatArray, rate: int) -> Iterator[bytes]:
+    """[channels, N] as a WAV file of 32-bit floats, piece by piece: the same samples always give the same bytes."""
     channels, frames = samples.shape
-    data = np.ascontiguousarray(samples.T, "<f4").tobytes()
+    size = frames * channels * 4
     form = struct.pack("<HHIIHHH", 3, channels, rate, rate * channels * 4, channels * 4, 32, 0)
-    chunks = b"".join(
-        name + struct.pack("<I", len(content)) + content
-        for name, content in ((b"fmt ", form), (b"fact", struct.pack("<I", frames)), (b"data", data))
-    )
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    head = (b"fmt ", struct.pack("<I", len(form)), form, b"fact", struct.pack("<II", 4, frames), b"data")
+    chunks = b"".join((*head, struct.pack("<I", size)))
+    yield b"RIFF" + struct.pack("<I", 4 + len(chunks) + size) + b"WAVE" + chunks
+    for at in range(0, frames, rate):
+        yield np.ascontiguousarray(samples[:, at : at + rate].T, "<f4").tobytes()
 
 
-async def _on_disk(content: bytes) -> IO[bytes]:
+async def _on_disk(content: Iterator[bytes]) -> IO[bytes]:
     """A file that nobody else sees. Raises OutputError where the disk does not take it."""
     try:
         file = tempfile.TemporaryFile(prefix="safa-loop-")
@@ -100,6 +100,6 @@ async def _on_disk(content: bytes) -> IO[bytes]:
     return file
 
 
-def _write(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
+def _write(file: IO[bytes], content: Iterator[bytes]) -> None:
+    file.writelines(content)
     file.flush()

@@ -110,7 +110,8 @@ def test_supercollider(server: Running) -> None:
     applied = [told(printed, rf"^GOT /safa/event/applied (\d+) (\d+) {number} ") for number in numbers]
     low, high = (int(one[1]) * RATE + int(one[2]) for one in applied)
     assert low == high
-    assert 0.4 < (low - int(pong[1]) * RATE - int(pong[2])) / RATE < 0.7
+    # What held the ping up is missing, what held the bundle's making up comes on top.
+    assert 0.2 < (low - int(pong[1]) * RATE - int(pong[2])) / RATE < 2.0
     layer = server.state()["layers"][0]
     assert (layer["gain"], layer["mute"], layer["pan"]) == (-3.5, True, 0.5)
     assert (layer["low"], layer["high"]) == (3, -3)
