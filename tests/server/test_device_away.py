@@ -70,9 +70,11 @@ class TestAway:
         heard = tmp_path / ("heard.f32" if kind == "pulse" else "heard.wav")
         with pulse_server(monkeypatch, tmp_path) if kind == "pulse" else jack_server(monkeypatch) as server:
             played, back = asyncio.run(unplug(server))
-        assert [event.name for event in played.said] == ["opened", "lost", "back"]
-        assert server.device.split()[0] in played.said[1].text
-        assert played.said[1].position < played.said[2].position
+        # A busy machine may be late with sound at any time, which is said as well.
+        opened, lost, back_again = (event for event in played.said if event.name != "underrun")
+        assert (opened.name, lost.name, back_again.name) == ("opened", "lost", "back")
+        assert server.device.split()[0] in lost.text
+        assert lost.position < back_again.position
         assert (played.output.status.lost, played.output.status.open) == (1, False)
         assert played.output.status.unheard > 0
         part = sounding(recorded(heard))
