@@ -106,20 +106,19 @@ def circular_steps(decoder: Decoder, latents: FloatArray, seed: int) -> Steps[Fl
     frames = latents.shape[1]
     fade = min(max(1, decoder.halo), frames)
     around = np.arange(-decoder.halo, frames + fade + decoder.halo) % frames
-    window, pieces = latents[:, around], []
-    inner = decoder.start(seed)
+    window, scale = latents[:, around], decoder.samples_per_frame
+    inner, sound = decoder.start(seed), np.empty((0, 0), np.float32)
     for at in range(0, frames + fade, STEP):
         count = min(STEP, frames + fade - at)
         piece = window[:, at : at + count + 2 * decoder.halo]
         inner, pcm = decoder.decode(piece, decoder.halo, decoder.halo, at, seed, inner)
-        pieces.append(pcm)
+        if not sound.size:
+            sound = np.empty((pcm.shape[0], (frames + fade) * scale), np.float32)
+        sound[:, at * scale : (at + count) * scale] = pcm
         yield
-    sound = np.concatenate(pieces, axis=1)
-    length, faded = frames * decoder.samples_per_frame, fade * decoder.samples_per_frame
-    head, tail = sound[:, :faded], sound[:, length:]
-    loop = sound[:, :length].copy()
-    loop[:, :faded] = crossfade(tail, head, likeness(tail, head))
-    return loop
+    head, tail = sound[:, : fade * scale], sound[:, frames * scale :]
+    sound[:, : fade * scale] = crossfade(tail, head, likeness(tail, head))
+    return sound[:, : frames * scale]
 
 
 def crossfade(out: FloatArray, into: FloatArray, correlation: float = 0.0) -> FloatArray:

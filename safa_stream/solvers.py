@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import array_api_compat
@@ -177,6 +178,7 @@ def dpm_solver_pp_2m(
     return SolverTable.from_rows("dpm-solver++2m", timesteps, rows)
 
 
+@lru_cache(maxsize=64)
 def builtin_table(steps: int, shift: float) -> SolverTable:
     """The built-in model's sampler: DPM-Solver++ 2M from t = 1 to 0 for a network that predicts the clean latent.
 

@@ -26,11 +26,11 @@ from safa_stream.models.interface import Conditioning, Encoded, Model, mix_encod
 from safa_stream.operators import like
 from safa_stream.solvers import step
 from safa_stream.trajectory import ReferenceTrajectory, Trajectory, copied
-from safa_stream.types import Array
+from safa_stream.types import Array, DoubleArray
 from safa_stream.views import Batch, Lender, Record, digest, first_state, roll_of
 
-#: Prompts as (encoded, weight); weights sum to 1.
-Mixture = Sequence[tuple[Encoded, float]]
+#: Prompts as (encoded, weight); weights sum to 1. Where they change within a view, all are arrays [L] of its frames.
+Mixture = Sequence[tuple[Encoded, float]] | Sequence[tuple[Encoded, DoubleArray]]
 
 
 def begin(plan: StreamPlan) -> StreamState:
@@ -89,7 +89,8 @@ class View:
 
     During a morph `direction` is a mixture: the view is told the weighted conditioning, and borrows from each prompt's
     reference a share of frames equal to its weight. A reference is made, in the same batch, when it is first needed,
-    and kept while its prompt has weight.
+    and kept while its prompt has weight. Where weights change from frame to frame, the view is told each prompt in a
+    row of its own, and what the denoiser answers is weighted frame by frame.
     """
 
     def __init__(
@@ -100,14 +101,23 @@ class View:
         parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
         # One that was made for fewer steps than this view wants guided is made again, to the same noise.
         self._kept = {key: kept for key, kept in state.references if kept.ratio >= plan.reference_ratio - 1e-9}
-        keyed = {digest(model, part): (part, weight) for part, weight in parts} if plan.guided_steps else {}
+        moves = any(np.ndim(weight) for _, weight in parts)
+        told = [part for part, _ in parts] if moves else [mix_encoded([(part, float(w)) for part, w in parts])]
+        mid = slice(plan.layout.overlap, plan.layout.hop)
+        keyed = {
+            digest(model, part): (part, np.asarray(weight)[mid] if moves else weight)
+            for part, weight in (parts if plan.guided_steps else ())
+        }
         self._keys = tuple(keyed)
         missing = [key for key in keyed if key not in self._kept]
         self._made = {key: Record(row) for row, key in enumerate(missing, start=1)}
-        self._batch = Batch([mix_encoded(parts), *(keyed[key][0] for key in missing)], guidance)
+        self._batch = Batch([*told, *(keyed[key][0] for key in missing)], guidance)
         self._record = Record(0)
         self._x = _noise(model, plan, state, len(missing))
         self._h: Array | None = self._x * 0.0 if plan.table.multistep else None
+        self._told = len(told)
+        weights = np.stack([np.asarray(weight, np.float32) for _, weight in parts])
+        self._weights = like(weights[:, None, :, None], self._x) if moves else None
         times = plan.table.times
         sources = [self._made[key] if key in self._made else self._kept[key].trajectory.at(times) for key in self._keys]
         self._lender = Lender(
@@ -132,20 +142,27 @@ class View:
 
     @property
     def rows(self) -> int:
-        """Rows that the next step asks the denoiser for: the view, and references while they are made."""
-        return 1 if self.index >= self.plan.guided_steps else int(self._x.shape[0])
+        """Rows that the next step asks the denoiser for: of the view, and of references while they are made."""
+        return self._told + (0 if self.index >= self.plan.guided_steps else int(self._x.shape[0]) - 1)
 
     def question(self) -> Question:
         """What the denoiser is to be asked for the next step."""
-        if self.rows < int(self._x.shape[0]):
+        if self.index >= self.plan.guided_steps:
             self._x = self._x[:1]
             self._h = None if self._h is None else self._h[:1]
-        told = self._batch.told(self._x, self.plan.table.timesteps[self.index])
-        return Question(self._x, *told, *self._past.told(self._x, self.index))
+        x, xp = self._x, array_api_compat.array_namespace(self._x)
+        if self._told > 1:
+            x = xp.concat([x[:1]] * self._told + [x[1:]])
+        told = self._batch.told(x, self.plan.table.timesteps[self.index])
+        return Question(x, *told, *self._past.told(x, self.index, self._told))
 
     def answer(self, m: Array) -> None:
         """Take the denoiser's output [R, C, L, F] for the question's rows and make the step."""
         plan, index, layout = self.plan, self.index, self.plan.layout
+        if self._weights is not None:
+            xp = array_api_compat.array_namespace(m)
+            own = xp.sum(m[: self._told] * self._weights, axis=0, keepdims=True)
+            m = xp.concat([own, m[self._told :]])
         x, clean = step(plan.table.row(index), self._x, m, self._h)
         h = clean if plan.table.multistep else None
         if index < plan.guided_steps:
@@ -234,16 +251,16 @@ class Past:
             else:
                 own[...] = self.shares[index] * past + self.rest[index] * own
 
-    def told(self, x: Array, index: int) -> tuple[Array | None, Array | None]:
-        """(context [B, C, L, F], known [B, L]) for the batch's first row; the others, references, are told nothing.
+    def told(self, x: Array, index: int, rows: int) -> tuple[Array | None, Array | None]:
+        """(context [B, C, L, F], known [B, L]) for the batch's first rows; the others, references, are told nothing.
 
         Known are just the frames that this step takes from the past anyway: what a model says there may mean nothing.
         """
         if not self.tells or self.trajectory is None:
             return None, None
         context, known = x * 0.0, x[:, 0, :, 0] * 0.0
-        known[0, : self.overlap] = self.known[index]
-        context[0, :, : self.overlap] = self.trajectory.states[-1] * self.known[index][:, None]
+        known[:rows, : self.overlap] = self.known[index]
+        context[:rows, :, : self.overlap] = self.trajectory.states[-1] * self.known[index][:, None]
         return context, known
 
 

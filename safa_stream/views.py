@@ -14,7 +14,7 @@ from safa_stream.noise import noise
 from safa_stream.operators import Along, Mask, choose, reference_mask
 from safa_stream.swap import GOLDEN
 from safa_stream.trajectory import Trajectory
-from safa_stream.types import Array
+from safa_stream.types import Array, DoubleArray
 
 
 def first_state(model: Denoiser, seed: int, purpose: str, first_frame: int, count: int, scale: float) -> Array:
@@ -69,13 +69,14 @@ class Record:
 class Lender:
     """Reference trajectories that lend Mid frames (Eq. 11); with several, each lends a share equal to its weight.
 
-    The reference's Mid is turned by `shift` frames before. Which of several lends a frame is a fixed scattered choice,
-    so while a weight grows frames only move to it. With `level` the view's own frames are first moved, each latent
-    value by one amount, so that their mean over Mid is the reference's.
+    weights: numbers, or arrays with one for each frame of Mid. The reference's Mid is turned by `shift` frames before.
+    Which of several lends a frame is a fixed scattered choice, so while a weight grows frames only move to it. With
+    `level` the view's own frames are first moved, each latent value by one amount, so that their mean over Mid is the
+    reference's.
     """
 
     sources: Sequence[Trajectory | Record]
-    weights: Sequence[float]
+    weights: Sequence[float | DoubleArray]
     shift: int = 0
     interval: int = 1
     along: Along = "frames"
@@ -105,7 +106,7 @@ class Lender:
         if len(self.sources) == 1:
             return []
         draw = (np.arange(frames) + 1) * GOLDEN % 1.0
-        limits = np.cumsum(self.weights)
+        limits = np.cumsum([np.broadcast_to(weight, frames) for weight in self.weights], axis=0)
         return [np.asarray((draw >= low) & (draw < high)) for low, high in zip(limits, limits[1:], strict=False)]
 
 

@@ -149,6 +149,39 @@ def test_a_morph_moves_the_sound_from_one_prompt_to_the_other() -> None:
     assert np.allclose(distance, [0, 0.25, 0.5, 0.75, 1.0], atol=0.2) and (np.diff(distance) > 0).all()
 
 
+def test_a_fast_morph_weights_what_each_prompt_gives_frame_by_frame(world: World) -> None:
+    """Frames of this model know nothing of each other and depend on their prompt in a line: so does the view."""
+    model = ToyModel(world, smoothness=0.0)
+    plan = plan_for(model, reference_ratio=0.0)
+    old, new = (model.encode(parse_prompts(words), (), 0) for words in ("low", "high"))
+    weights = np.clip((np.arange(40) - 10) / 16, 0.0, 1.0)
+    made = {}
+    for name, told in {"old": old, "new": new, "morph": [(old, 1 - weights), (new, weights)]}.items():
+        state, first = stream.advance(model, plan, stream.begin(plan), old, 1.5)
+        model.calls.clear()
+        _, hop = stream.advance(model, plan, state, told, 1.5)
+        made[name] = model.to_numpy(hop)
+    assert model.calls == [2] * plan.table.steps, "a row for each prompt"
+    share = weights[None, :32, None]
+    assert np.allclose(made["morph"], (1 - share) * made["old"] + share * made["new"], atol=1e-4)
+    assert not np.allclose(made["old"], made["new"], atol=0.1)
+
+
+def test_a_fast_morph_borrows_from_each_reference_where_its_prompt_is_heard() -> None:
+    model = toy()
+    plan = plan_for(model, steps=4, reference_ratio=1.0, reference_level=False, reference_roll=False)
+    old, new = (model.encode(parse_prompts(words), (), 0) for words in ("low", "high"))
+    weights = np.where(np.arange(40) < 20, 0.0, 1.0)
+    made = {
+        name: stream.advance(model, plan, stream.begin(plan), told, 1.0)[1]
+        for name, told in {"old": old, "new": new, "morph": [(old, 1 - weights), (new, weights)]}.items()
+    }
+    lent = np.arange(9, 32, 2)
+    before, after = lent[lent < 20], lent[lent >= 20]
+    assert np.array_equal(made["morph"][:, before], made["old"][:, before])
+    assert np.array_equal(made["morph"][:, after], made["new"][:, after])
+
+
 @pytest.mark.parametrize("context", [True, False])
 def test_a_model_that_takes_context_is_told_the_finished_overlap(context: bool) -> None:
     model = toy(takes_context=True)

@@ -40,8 +40,8 @@ class Part:
     seed: int
 
 
-#: Sound that is mixed in one step of the work.
-MIXED_SECONDS = 5
+#: Sound that is mixed in one step of the work: mixing takes a hundred times the memory of what it mixes.
+MIXED_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +69,8 @@ def loop_steps(capture: Capture) -> Steps[FloatArray]:
     layers = {}
     for number, part in capture.parts:
         canvas = yield from close(capture.model, part, frames, capture.guidance)
-        sound = yield from decode.circular_steps(capture.decoder, canvas, part.seed)
-        layers[number] = stereo(sound) * np.float32(part.sound.levels.gain)
+        layers[number] = stereo((yield from decode.circular_steps(capture.decoder, canvas, part.seed)))
+        layers[number] *= np.float32(part.sound.levels.gain)
     return (yield from _mixed(capture, layers))
 
 
@@ -145,13 +145,13 @@ def _mixed(capture: Capture, layers: dict[int, FloatArray]) -> Steps[FloatArray]
     limiter = safety.limiter(rate)
     limiting = safety.begin(limiter, CHANNELS)
     length = next(iter(layers.values())).shape[1]
+    loop = np.empty((CHANNELS, length), np.float32)
     for _ in range(2):
-        pieces = []
         for at in range(0, length, MIXED_SECONDS * rate):
             piece = {number: sound[:, at : at + MIXED_SECONDS * rate] for number, sound in layers.items()}
             state, mixed = mixing.mix(state, piece)
             limiting, out = safety.limit(limiter, limiting, mixed)
-            pieces.append(out)
+            # The limiter is late by a few samples: moved back round the circle, the loop begins where it was to.
+            loop[:, np.arange(at, at + out.shape[1]) - limiter.delay] = out
             yield
-    # The limiter is late by a few samples: turned back, the loop begins where it was to.
-    return np.roll(np.concatenate(pieces, axis=1), -limiter.delay, axis=1)[:, :length]
+    return loop

@@ -20,7 +20,7 @@ from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, roster, safety, scenes, steering, telling
+from safa_stream.session import mixing, roster, safety, scenes, steering, telling, turns
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
@@ -154,17 +154,17 @@ class Session:
         if made_with < wanted:
             state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=wanted))
         heard = _heaviest(layer.timeline.weights(frame + layer.hop / 2))
+        told = turns.told(layer.timeline, heard, frame, layer.plan.layout)
         plan = replace(
             layer.plan,
             table=state.model.solver(made_with),
             reference_ratio=max(FIRM_RATIO, ratio) if layer.firm else ratio,
             seed=max(heard, key=lambda part: part[1])[0].seed,
         )
-        parts = [(turn.told, weight) for turn, weight in heard]
         work = Work(
             number,
             layer.aim,
-            View(state.model, plan, base.views, parts, guidance),
+            View(state.model, plan, base.views, told, guidance),
             base,
             state.decoder,
             state.leveller,

@@ -45,7 +45,8 @@ class Making:
 class Take:
     """One hop: where it begins, the states before it, its final latents [C, H, F], its first frames' trajectory.
 
-    trajectory: the whole view's, while it is recent.
+    trajectory: the whole view's, while it is recent. views: without references, as every change of the prompt brings
+    one that is twice as large as all the rest, and they can be made again.
     """
 
     frame: int
@@ -116,7 +117,7 @@ def pushed(
     overlap = int(made.trajectory.states.shape[2]) - made.hop_frames
     take = Take(
         made.first_frame,
-        sound.views,
+        replace(sound.views, references=()),
         sound.decoding,
         sound.levels,
         copied(latents),
@@ -182,7 +183,7 @@ def resumed(sound: Sound, take: Take, origin: int, decoder: Decoder) -> Sound:
         origin=origin,
         start=take.decoding.emitted * decoder.samples_per_frame,
         samples=sound.samples[:, :0],
-        views=take.views,
+        views=replace(take.views, references=sound.views.references),
         decoding=take.decoding,
         levels=take.levels,
         takes=tuple(t for t in sound.takes if t.frame < take.frame),

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from safa_stream.models.interface import Encoded
 from safa_stream.scene import WeightedPrompt
+from safa_stream.types import DoubleArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,10 +23,10 @@ class Turn:
     seed: int
     told: Encoded
 
-    def share(self, frame: float) -> float:
-        """0 before it, 1 once it has arrived."""
-        since = frame - self.at
-        return 0.0 if since < 0 else 1.0 if since >= self.morph else since / self.morph
+    def share(self, frames: DoubleArray) -> DoubleArray:
+        """At every frame: 0 before the turn, 1 once it has arrived."""
+        since = frames - self.at
+        return np.where(since < 0, 0.0, np.clip(since / self.morph, 0.0, 1.0) if self.morph > 0 else 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,13 +43,20 @@ class Timeline:
 
     def weights(self, frame: float) -> list[tuple[Turn, float]]:
         """Turns that are heard at a frame and their weights, which sum to 1."""
-        at = frame if self.held_at is None else min(frame, self.held_at)
-        weights = [1.0] + [0.0] * (len(self.turns) - 1)
-        for index, turn in enumerate(self.turns[1:], start=1):
+        return [(turn, float(weights[0])) for turn, weights in self.course(np.array([frame]))]
+
+    def course(self, frames: DoubleArray) -> list[tuple[Turn, DoubleArray]]:
+        """Turns that are heard at any of some frames [N] and their weights at each [N], which sum to 1 there."""
+        at = frames if self.held_at is None else np.minimum(frames, self.held_at)
+        found, left = [], np.ones(len(frames))
+        for turn in reversed(self.turns[1:]):
             share = turn.share(at)
-            weights[:index] = [weight * (1 - share) for weight in weights[:index]]
-            weights[index] = share
-        return [(turn, weight) for turn, weight in zip(self.turns, weights, strict=True) if weight > 0]
+            found.append((turn, left * share))
+            left = left * (1 - share)
+            if not left.any():
+                break
+        found.append((self.turns[0], left))
+        return [(turn, weights) for turn, weights in reversed(found) if weights.any()]
 
     def turned(self, turn: Turn) -> Timeline:
         """With one more turn; those that were to begin with it or later are given up."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from safa_stream.errors import UsageError
+from safa_stream.layout import ViewLayout
 from safa_stream.scene import Scene
 from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import Aim, Layer
 from safa_stream.session.state import LARGEST_QUEUE, State, Waiting
-from safa_stream.session.timeline import Turn
+from safa_stream.session.timeline import Timeline, Turn
+from safa_stream.stream import Mixture
+
+#: A view is told of its middle as a whole where no prompt's weight changes by more than this in it.
+STEADY = 0.25
 
 
 def turn(state: State, command: m.Prompt) -> tuple[int, tuple[str, ...]]:
@@ -77,3 +86,16 @@ def _effective(state: State, layer: Layer, frame: float, now: bool) -> int:
     if now or layer.heard_from is None:
         return state.position
     return max(state.position, layer.sound.origin + round(frame * state.model.facts.samples_per_frame))
+
+
+def told(timeline: Timeline, heard: Sequence[tuple[Turn, float]], frame: int, layout: ViewLayout) -> Mixture:
+    """What a view that begins at a frame is told: what is heard in its middle, or, while one prompt goes over into
+    another fast, both frame by frame.
+
+    The latter takes a row of the denoiser's batch for each, so a crowd of changes within one view is told as a whole.
+    """
+    course = timeline.course(np.arange(layout.view, dtype=np.float64) + frame + 0.5)
+    moved = max(float(np.ptp(weights[: layout.hop])) for _, weights in course)
+    if len(course) != 2 or moved <= STEADY:
+        return [(turn.told, weight) for turn, weight in heard]
+    return [(turn.told, weights) for turn, weights in course]

@@ -6,7 +6,6 @@ A request is a value and so is the answer; websocket.py carries both. PROTOCOL.m
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,13 +13,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import numpy as np
-
 from safa_server.metrics import CONTENT_TYPE, Registry
 from safa_server.security import Access, Security, same, token_in
 from safa_server.stations import Stations
 from safa_stream.errors import UsageError
-from safa_stream.types import FloatArray
 
 JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -164,14 +160,14 @@ class Http:
             return refusal(HTTPStatus.NOT_FOUND, "there is no such session or loop")
         name = parts[2].removesuffix(".wav")
         try:
-            samples = station.loop(name)
+            file = station.loop(name)
         except UsageError:
             return refusal(HTTPStatus.NOT_FOUND, "there is no such loop")
         safe = "".join(letter for letter in name if letter.isascii() and (letter.isalnum() or letter in "-_"))
         return HttpResponse(
             HTTPStatus.OK,
             "audio/wav",
-            wav(samples, station.rate),
+            file,
             (("Content-Disposition", f'attachment; filename="loop-{safe}.wav"'), ("Cache-Control", "no-store")),
         )
 
@@ -215,18 +211,6 @@ def unauthorized() -> HttpResponse:
 def forbidden() -> HttpResponse:
     """The listen token is right, and not enough."""
     return refusal(HTTPStatus.FORBIDDEN, "the listen token hears sessions, and nothing else")
-
-
-def wav(samples: FloatArray, rate: int) -> bytes:
-    """[channels, N] as a WAV file of 32-bit floats: the same samples always give the same bytes."""
-    channels, frames = samples.shape
-    data = np.ascontiguousarray(samples.T, "<f4").tobytes()
-    form = struct.pack("<HHIIHHH", 3, channels, rate, rate * channels * 4, channels * 4, 32, 0)
-    chunks = b"".join(
-        name + struct.pack("<I", len(content)) + content
-        for name, content in ((b"fmt ", form), (b"fact", struct.pack("<I", frames)), (b"data", data))
-    )
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
 def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:

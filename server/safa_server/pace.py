@@ -72,6 +72,11 @@ class Pace:
     parallel: int = FEW
 
     @property
+    def largest_batch(self) -> int:
+        """Most rows of a batch. Where batches are not worth it, larger ones would only take memory, for good."""
+        return self.parallel * SMALL_BATCH
+
+    @property
     def unit(self) -> float:
         """Seconds of the longest piece of work that cannot be interrupted: a step, or a view's decoding."""
         return max(self.step_seconds, self.decode.percentile(90))

@@ -170,7 +170,7 @@ class Runner:
             return
         length = head.view.plan.layout.view
         alike = [n for n, work in works.items() if not work.view.done and work.view.plan.layout.view == length]
-        chosen = together(needs, found, alike, self.pace.row_seconds)
+        chosen = together(needs, found, alike, self.pace.row_seconds, self.pace.largest_batch)
         self._step([(wishes[n].live, works[n]) for n in chosen])
 
     def _advance_a_job(self) -> bool:

@@ -13,8 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Most rows of a denoiser batch.
-LARGEST_BATCH = 16
 #: A view is to be ready when this share of what its layer has ahead is still left, and so many seconds: the machine may
 #: be busy with something else for a moment.
 SPARE_SHARE, SPARE_SECONDS = 0.4, 1.5
@@ -80,13 +78,11 @@ def before(needs: Sequence[Need], found: Plan, number: int) -> float:
     return sum(needs[other].work for other in found.order[: found.order.index(number)])
 
 
-def together(
-    needs: Sequence[Need], found: Plan, able: Sequence[int], row_seconds: float, largest: int = LARGEST_BATCH
-) -> list[int]:
+def together(needs: Sequence[Need], found: Plan, able: Sequence[int], row_seconds: float, largest: int) -> list[int]:
     """Whose steps share a batch with those of the first of `able`, without making anybody late.
 
     able: numbers of needs whose next step may be made together, in the plan's order; row_seconds: what a row adds to a
-    batch's step.
+    batch's step; largest: most rows of a batch.
     """
     head, rows, taken = needs[able[0]], needs[able[0]].rows, 0.0
     chosen = [able[0]]

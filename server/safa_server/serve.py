@@ -25,6 +25,7 @@ from safa_server.http import Http, HttpRequest
 from safa_server.hub import Hub
 from safa_server.lyria import is_lyria, key_of
 from safa_server.lyria_socket import LyriaSettings, serve_lyria
+from safa_server.memory import give_back_what_is_free, keep_giving_back
 from safa_server.metrics import Registry
 from safa_server.observe import observe, observe_device
 from safa_server.osc import OscServer, OscSettings
@@ -47,8 +48,17 @@ MAIN = "main"
 
 
 def run(settings: Settings, ready: Callable[[Address], None]) -> None:
-    """`serve` on an event loop of its own."""
-    asyncio.run(serve(settings, ready))
+    """`serve` on an event loop of its own, as all that this process does."""
+
+    async def alone() -> None:
+        giving = asyncio.create_task(keep_giving_back(), name="memory")
+        try:
+            await serve(settings, ready)
+        finally:
+            giving.cancel()
+
+    give_back_what_is_free()
+    asyncio.run(alone())
 
 
 async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyncio.Event | None = None) -> None:

@@ -188,9 +188,9 @@ class Station:
         """Call back with every event; returns what ends that."""
         return _subscribed(self._event_callbacks, callback)
 
-    def loop(self, loop_id: str) -> FloatArray:
-        """A captured loop [channels, N]. Raises UsageError where there is none of that name."""
-        return self._loops.get(loop_id)
+    def loop(self, loop_id: str) -> bytes:
+        """A captured loop as a WAV file. Raises UsageError where there is none of that name."""
+        return self._loops.wav(loop_id)
 
     def close(self, stays: bool = False) -> None:
         """End the session. stays: only for now; what is kept of it on disk can be restored."""
@@ -206,6 +206,7 @@ class Station:
             self._write([{"type": "end", "position": self.position}])
         if self.journal is not None:
             self.journal.close()
+        self._loops.close()
         self._block_callbacks.clear()
         self._event_callbacks.clear()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Storage:
         """Raises OutputError where the folder cannot be made or written."""
         self.folder, self._model, self._block = folder, model, block
         self._written: dict[int, float] = {}
+        self._writing = threading.Lock()
         self._places: dict[int, Path] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,33 +99,38 @@ class Storage:
 
     def after_view(self, live: Live) -> None:
         """Snapshot a session that has just got a view, if it is time. A full disk is logged, and nothing else."""
-        place, now = self._places.get(id(live)), time.monotonic()
+        now = time.monotonic()
         since = now - self._written.get(id(live), -LONGEST_SECONDS)
-        if place is None or since < LEAST_SECONDS:
+        if id(live) not in self._places or since < LEAST_SECONDS:
             return
         with live.lock:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
             if live.closed or (making and since < LONGEST_SECONDS):
                 return
             captured = snapshots.capture(live.session)
-        if self._write(place, captured):
-            self._written[id(live)] = now
+        with self._writing:
+            # The session may have ended, or been left with a newer snapshot, meanwhile.
+            place = self._places.get(id(live))
+            if place is not None and self._write(place, captured):
+                self._written[id(live)] = now
 
     def end(self, live: Live) -> None:
         """A session is over: its journal stays, it is not restored again."""
-        place = self._places.pop(id(live), None)
-        self._written.pop(id(live), None)
-        if place is not None:
-            for name in (SNAPSHOT, DESCRIPTION):
-                (place / name).unlink(missing_ok=True)
+        with self._writing:
+            place = self._places.pop(id(live), None)
+            self._written.pop(id(live), None)
+            if place is not None:
+                for name in (SNAPSHOT, DESCRIPTION):
+                    (place / name).unlink(missing_ok=True)
 
     def leave(self, live: Live) -> None:
         """The server stops, the session is to go on some day: snapshot it now."""
-        place = self._places.get(id(live))
-        if place is not None:
-            with live.lock:
-                captured = snapshots.capture(live.session)
-            self._write(place, captured)
+        with self._writing:
+            place = self._places.pop(id(live), None)
+            if place is not None:
+                with live.lock:
+                    captured = snapshots.capture(live.session)
+                self._write(place, captured)
 
     def _write(self, place: Path, captured: snapshots.Captured) -> bool:
         try:

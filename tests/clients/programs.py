@@ -87,7 +87,7 @@ class Running:
             env={**os.environ, **quiet},
         )
 
-    def run(self, name: str, *arguments: object, seconds: float = 20) -> str:
+    def run(self, name: str, *arguments: object, seconds: float = 90) -> str:
         """What a program prints until it ends; one that does not end fails the test."""
         with self.start(name, *arguments) as process:
             try:

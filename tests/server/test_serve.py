@@ -139,7 +139,8 @@ def test_the_server_ends_cleanly_and_tells_its_clients(tmp_path: Path) -> None:
             await client.open("campfire", lead=2.0)
             await listen(client, 0.5)
             process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.5)
+            while process.poll() is None and "closing" not in [event["type"] for event in client.events]:
+                await asyncio.sleep(0.05)
             return [event["type"] for event in client.events]
 
     with server(tmp_path) as (process, address):

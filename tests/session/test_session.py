@@ -249,6 +249,28 @@ def test_a_layer_that_is_cut_again_and_again_keeps_a_bounded_past(model: Model, 
     assert jumps(hear(session, 2))[2400:].max() < 30
 
 
+@pytest.mark.parametrize("now", [False, True])
+def test_a_short_morph_takes_its_time(model: Model, now: bool) -> None:
+    """Between no change and one at once: by steps smaller than a view, and over as long as was asked for."""
+    sounds = {}
+    for name, change in {"none": None, "short": 2.0, "at once": 0.0}.items():
+        session = begun(model, "rain", steps=4)
+        hear(session, 1)
+        if change is not None:
+            session.receive(prompt("bells", morph=change, now=now))
+            (applied,) = (event for event in session.events() if isinstance(event, m.Applied))
+        sounds[name] = hear(session, 12)
+    begins = (applied.start - session.rate) / session.rate + (0.3 if now else 1.0)
+    distances = [
+        [
+            float(np.abs(sounds["short"][:, at : at + 9_600] - sounds[other][:, at : at + 9_600]).mean())
+            for other in ("none", "at once")
+        ]
+        for at in (round((begins + after) * session.rate) for after in (0.1, 3.0))
+    ]
+    assert distances[0][0] < distances[0][1] and distances[1][0] > distances[1][1], distances
+
+
 def test_frozen_scenes_hold_changes_back(model: Model) -> None:
     session = begun(model)
     session.receive(m.Freeze(on=True))

@@ -10,8 +10,8 @@ from typing import Any
 from safa_server.measuring.sockets import BINARY, PING, TEXT, framed
 
 
-def command(chance: random.Random) -> tuple[str, dict[str, Any]]:
-    """Something to say to a session that would be carried out, or just not."""
+def command(chance: random.Random, position: int) -> tuple[str, dict[str, Any]]:
+    """Something to say to a session that would be carried out, or just not. position: the sample it has come to."""
     words = chance.choice(("rain", "wind, birds:0.3", "campfire", "waves", "zzz", ""))
     now, layer = chance.random() < 0.3, chance.choice((0, 0, 0, 1, 7, 9))
     choices: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -25,13 +25,13 @@ def command(chance: random.Random) -> tuple[str, dict[str, Any]]:
         ("reseed", {"seed": chance.randrange(2**40), "now": now}),
         ("reanchor", {"layer": layer}),
         ("freeze", {"on": chance.random() < 0.3}),
-        ("rewind", {"to": chance.randrange(2**24)}),
+        ("rewind", {"to": chance.randrange(max(0, position - 2**23), position + 2**22)}),
         ("loop.capture", {"seconds": chance.choice((0, 8, 20, 100))}),
         ("scene.save", {"scene": f"scene {chance.randrange(100)}"}),
         ("scene.recall", {"scene": f"scene {chance.randrange(100)}", "morph": chance.uniform(0, 5)}),
         ("layer.add", {"prompts": words}),
         ("layer.remove", {"layer": chance.randrange(1, 8), "ramp": 0}),
-        ("prompt", {"prompts": "wind", "at": chance.randrange(2**40)}),
+        ("prompt", {"prompts": "wind", "at": chance.choice((position + chance.randrange(2**20), 2**40))}),
         ("ping", {"client_clock": chance.random()}),
         ("state", {}),
         ("provenance", {"number": chance.randrange(100)}),

@@ -19,6 +19,7 @@ from safa_server.header import SIZE
 from safa_server.measuring.account import Account
 from safa_server.measuring.babble import command, nonsense
 from safa_server.measuring.sockets import CLOSE, PING, Socket, dial, framed, place
+from safa_server.station import BLOCK
 from safa_stream.errors import FailureError
 
 #: What a witness heard last is kept so long, in frames: longer than who comes back can go back.
@@ -51,6 +52,11 @@ class Target:
     session: str
     token: str
     witness: Witness
+
+    @property
+    def position(self) -> int:
+        """The sample that the session has come to: of the latest block that the client which behaves has got."""
+        return BLOCK * next(reversed(self.witness.digests), 0)
 
 
 @dataclass(slots=True)
@@ -155,7 +161,7 @@ async def flood(target: Target, deeds: Deeds, chance: random.Random) -> None:
     try:
         for _ in range(chance.randrange(4, 12)):
             for _ in range(SALVO):
-                kind, fields = command(chance)
+                kind, fields = command(chance, target.position)
                 socket.say(kind, id=chance.randrange(1000), **fields)
                 deeds.counts["commands"] += 1
                 await socket.drained()
@@ -174,7 +180,7 @@ async def intrude(target: Target, deeds: Deeds, chance: random.Random) -> None:
     socket = await _joined(target)
     try:
         for _ in range(SALVO):
-            kind, fields = command(chance)
+            kind, fields = command(chance, target.position)
             socket.say(kind, **fields)
             socket.say("state", id=1)
             socket.send(framed(PING, os.urandom(16)))

@@ -1,9 +1,10 @@
-"""What a process has used, read from /proc; Linux only."""
+"""What a process has used, read from /proc, and how urgent it is; Linux only."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,15 @@ def busy_seconds() -> float:
     # Ticks of user, nice, system, idle, iowait, irq, softirq, steal; the guests after them are in user already.
     ticks = _read("stat", lambda text: [int(value) for value in text.split()[1:9]])
     return (sum(ticks[:3]) + sum(ticks[5:])) / os.sysconf("SC_CLK_TCK")
+
+
+def as_urgent(pid: int) -> None:
+    """Give a process in a session of its own the priority of this one, where Linux lets that count at all.
+
+    With autogroups, nice weighs processes of one session only; between sessions a value of the session's own does.
+    """
+    with suppress(OSError):
+        (PROC / str(pid) / "autogroup").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def load() -> float:

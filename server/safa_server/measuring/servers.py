@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safa_server.measuring.processes import cpu_seconds, main_thread_seconds, resident_bytes
+from safa_server.measuring.processes import as_urgent, cpu_seconds, main_thread_seconds, resident_bytes
 from safa_stream.errors import FailureError
 
 Result = TypeVar("Result")
@@ -128,6 +128,7 @@ async def running(flags: tuple[str, ...], report: Report) -> AsyncIterator[Runni
                 start_new_session=True,
             )
         try:
+            as_urgent(process.pid)
             report("starting a server")
             address = await _ready(process, ready, log)
             server = Running(address["host"], address["port"], address["pid"], process, log)
