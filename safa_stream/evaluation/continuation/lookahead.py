@@ -107,7 +107,7 @@ def advance(
     for index in range(table.steps):
         if index == levelled:
             x, h = x[:count], None if h is None else h[:count]
-        m = model.denoise(x, *batch.told(x, table.timesteps[index]), *past.told(x, index))
+        m = model.denoise(x, *batch.told(x, table.timesteps[index]), *past.told(x, index, 1))
         x, clean = step(table.row(index), x, m, h)
         h = clean if table.multistep else None
         if fresh and index < levelled:
