@@ -40,7 +40,7 @@ def open_graph(path: Path, backend: Backend, cache: Path | None = None) -> OpenG
 
 
 #: ONNX Runtime keeps the memory of all shapes that it ever ran; after so many runs what none of them needs goes back.
-SHRINK_RUNS = 100
+SHRINK_RUNS = 20
 
 
 class OnnxGraph:
