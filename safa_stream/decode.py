@@ -7,7 +7,7 @@ carried        <-------------------------------->        `after` is decoded once
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from safa_stream.errors import SnapshotError
 from safa_stream.layout import Span
 from safa_stream.models.interface import Decoder, DecoderState
 from safa_stream.trajectory import AnyNumpy, Tensors
-from safa_stream.types import FloatArray, Steps, finished
+from safa_stream.types import FloatArray
 
 #: Frames decoded at once where a whole canvas is: memory stays small, context is a small share.
 PIECE = 512
@@ -94,31 +94,31 @@ def decode_whole(decoder: Decoder, latents: FloatArray, seed: int) -> FloatArray
 
 def decode_circular(decoder: Decoder, latents: FloatArray, seed: int) -> FloatArray:
     """The same of a canvas whose end meets its beginning; played in a loop the sound has no seam."""
-    return finished(circular_steps(decoder, latents, seed))
+    pieces = sorted(circular_pieces(decoder, latents, seed), key=lambda piece: piece[0])
+    return np.concatenate([pcm for _, pcm in pieces], axis=1)
 
 
-def circular_steps(decoder: Decoder, latents: FloatArray, seed: int) -> Steps[FloatArray]:
-    """`decode_circular` piece by piece.
+def circular_pieces(decoder: Decoder, latents: FloatArray, seed: int) -> Iterator[tuple[int, FloatArray]]:
+    """`decode_circular` piece by piece, each with the sample that it begins at; the circle's beginning comes last.
 
     The decoder runs one halo past the end, around the circle, and that tail is faded into the beginning: its latents
     are the same, its noise and phases lead over from the end.
     """
-    frames = latents.shape[1]
+    frames, scale = latents.shape[1], decoder.samples_per_frame
     fade = min(max(1, decoder.halo), frames)
     around = np.arange(-decoder.halo, frames + fade + decoder.halo) % frames
-    window, scale = latents[:, around], decoder.samples_per_frame
-    inner, sound = decoder.start(seed), np.empty((0, 0), np.float32)
+    window, inner = latents[:, around], decoder.start(seed)
+    heads, tails = list[FloatArray](), list[FloatArray]()
     for at in range(0, frames + fade, STEP):
         count = min(STEP, frames + fade - at)
         piece = window[:, at : at + count + 2 * decoder.halo]
         inner, pcm = decoder.decode(piece, decoder.halo, decoder.halo, at, seed, inner)
-        if not sound.size:
-            sound = np.empty((pcm.shape[0], (frames + fade) * scale), np.float32)
-        sound[:, at * scale : (at + count) * scale] = pcm
-        yield
-    head, tail = sound[:, : fade * scale], sound[:, frames * scale :]
-    sound[:, : fade * scale] = crossfade(tail, head, likeness(tail, head))
-    return sound[:, : frames * scale]
+        first, last = (min(max(0, edge - at), count) * scale for edge in (fade, frames))
+        heads.append(pcm[:, :first])
+        tails.append(pcm[:, last:])
+        yield at * scale + first, pcm[:, first:last]
+    head, tail = np.concatenate(heads, axis=1), np.concatenate(tails, axis=1)
+    yield 0, crossfade(tail, head, likeness(tail, head))
 
 
 def crossfade(out: FloatArray, into: FloatArray, correlation: float = 0.0) -> FloatArray:

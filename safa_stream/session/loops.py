@@ -10,6 +10,7 @@ on its right, mirrored; what is between is new. So the canvas is a circle, and i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,10 @@ class Part:
 
 #: Sound that is mixed in one step of the work: mixing takes a hundred times the memory of what it mixes.
 MIXED_SECONDS = 1
+#: After so long mixer and limiter know nothing of what they began with.
+WARM_SECONDS = 10
+#: Takes a piece of a loop [channels, n] and the loop's sample that it begins at.
+Write = Callable[[int, FloatArray], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,22 +61,38 @@ class Capture:
     master: Strip
     guidance: float
 
+    @property
+    def frames(self) -> int:
+        """The loop's length, to the nearest frame."""
+        return round(self.seconds * self.model.facts.frames_per_second)
+
+    @property
+    def length(self) -> int:
+        """The same in samples."""
+        return self.frames * self.decoder.samples_per_frame
+
 
 def make_loop(capture: Capture) -> FloatArray:
-    """The loop [channels, N], N samples being `seconds` to the nearest frame; played round and round it has no seam."""
-    return finished(loop_steps(capture))
+    """The loop [channels, length]; played round and round it has no seam."""
+    loop = np.empty((CHANNELS, capture.length), np.float32)
+
+    def write(at: int, piece: FloatArray) -> None:
+        loop[:, at : at + piece.shape[1]] = piece
+
+    finished(loop_steps(capture, write))
+    return loop
 
 
-def loop_steps(capture: Capture) -> Steps[FloatArray]:
-    """`make_loop` in steps none of which takes longer than a view's decode."""
-    facts = capture.model.facts
-    frames = round(capture.seconds * facts.frames_per_second)
-    layers = {}
+def loop_steps(capture: Capture, write: Write) -> Steps[None]:
+    """Make a loop and hand it on in pieces, some of them twice: the later one counts. No step takes longer than a
+    view's decode, and no more than a few seconds of the sound are held.
+
+    Raises UsageError where so much was not kept.
+    """
+    canvases = {}
     for number, part in capture.parts:
-        canvas = yield from close(capture.model, part, frames, capture.guidance)
-        layers[number] = stereo((yield from decode.circular_steps(capture.decoder, canvas, part.seed)))
-        layers[number] *= np.float32(part.sound.levels.gain)
-    return (yield from _mixed(capture, layers))
+        canvases[number] = yield from close(capture.model, part, capture.frames, capture.guidance)
+    yield from _mixed(capture, canvases, write)
 
 
 def close(model: Model, part: Part, frames: int, guidance: float) -> Steps[FloatArray]:
@@ -137,21 +158,52 @@ def _bridge(
     return model.to_numpy(x[0])
 
 
-def _mixed(capture: Capture, layers: dict[int, FloatArray]) -> Steps[FloatArray]:
-    """The layers through mixer and limiter as they stand, round and round: the second round has no beginning."""
-    rate = capture.model.facts.sample_rate
-    strips = {number: part.strip for number, part in capture.parts}
-    state = mixing.begin(rate, strips, capture.master)
-    limiter = safety.limiter(rate)
-    limiting = safety.begin(limiter, CHANNELS)
-    length = next(iter(layers.values())).shape[1]
-    loop = np.empty((CHANNELS, length), np.float32)
-    for _ in range(2):
-        for at in range(0, length, MIXED_SECONDS * rate):
-            piece = {number: sound[:, at : at + MIXED_SECONDS * rate] for number, sound in layers.items()}
-            state, mixed = mixing.mix(state, piece)
-            limiting, out = safety.limit(limiter, limiting, mixed)
-            # The limiter is late by a few samples: moved back round the circle, the loop begins where it was to.
-            loop[:, np.arange(at, at + out.shape[1]) - limiter.delay] = out
+def _mixed(capture: Capture, canvases: dict[int, FloatArray], write: Write) -> Steps[None]:
+    """The layers decoded and through mixer and limiter as they stand, once round the circle, and on for a while: so its
+    beginning was mixed after its end."""
+    rate, parts = capture.model.facts.sample_rate, dict(capture.parts)
+    streams = {n: decode.circular_pieces(capture.decoder, canvas, parts[n].seed) for n, canvas in canvases.items()}
+    desk = _Desk(capture, write)
+    again, kept = list[tuple[int, dict[int, FloatArray]]](), 0
+    while True:
+        at, sounds = 0, dict[int, FloatArray]()
+        for number, stream in streams.items():
+            piece = next(stream, None)
+            if piece is None:
+                break
+            at, sounds[number] = piece[0], stereo(piece[1]) * np.float32(parts[number].sound.levels.gain)
             yield
-    return loop
+        if not sounds:
+            break
+        if kept < WARM_SECONDS * rate:
+            again.append((at, sounds))
+            kept += next(iter(sounds.values())).shape[1]
+        yield from desk.mix(at, sounds)
+    for at, sounds in again:
+        yield from desk.mix(at, sounds)
+
+
+class _Desk:
+    """Mixer and limiter of a loop, whose pieces come in the order of the circle."""
+
+    def __init__(self, capture: Capture, write: Write) -> None:
+        self._rate, self._length, self._write = capture.model.facts.sample_rate, capture.length, write
+        strips = {number: part.strip for number, part in capture.parts}
+        self._mixing = mixing.begin(self._rate, strips, capture.master)
+        self._limiter = safety.limiter(self._rate)
+        self._limiting = safety.begin(self._limiter, CHANNELS)
+
+    def mix(self, at: int, sounds: dict[int, FloatArray]) -> Steps[None]:
+        """Mix a piece of all layers that begins at a sample of the loop."""
+        size = next(iter(sounds.values())).shape[1]
+        for begin in range(0, size, MIXED_SECONDS * self._rate):
+            piece = {number: sound[:, begin : begin + MIXED_SECONDS * self._rate] for number, sound in sounds.items()}
+            self._mixing, mixed = mixing.mix(self._mixing, piece)
+            self._limiting, out = safety.limit(self._limiter, self._limiting, mixed)
+            # The limiter is late by a few samples: what comes out now belongs there.
+            place = (at + begin - self._limiter.delay) % self._length
+            until = min(out.shape[1], self._length - place)
+            self._write(place, out[:, :until])
+            if until < out.shape[1]:
+                self._write(0, out[:, until:])
+            yield

@@ -12,7 +12,7 @@ import secrets
 import struct
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO
 
 import numpy as np
@@ -21,6 +21,7 @@ from safa_server.runner import Runner
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.loops import Capture, loop_steps
 from safa_stream.session.messages import LoopReady, Refused
+from safa_stream.session.stereo import CHANNELS
 from safa_stream.types import FloatArray
 
 LARGEST_LOOPS = 8
@@ -52,8 +53,7 @@ class Loops:
             return Refused(position=position(), command=capture.command, reason=said)
         self._making += 1
         try:
-            samples = await asyncio.wrap_future(self._runner.run(loop_steps(capture)))
-            file = await _on_disk(wav(samples, self._rate))
+            file = await self._made(capture)
         except Exception as error:  # a loop that cannot be made is told to who asked for it, and ends nothing
             reason = str(error) if isinstance(error, SafaError) else "the loop could not be made"
             if not isinstance(error, SafaError):
@@ -65,8 +65,28 @@ class Loops:
         self._kept[loop_id] = file
         while len(self._kept) > LARGEST_LOOPS:
             self._kept.popitem(last=False)[1].close()
-        seconds = samples.shape[1] / self._rate
+        seconds = capture.length / self._rate
         return LoopReady(position=position(), command=capture.command, loop=loop_id, seconds=seconds)
+
+    async def _made(self, capture: Capture) -> IO[bytes]:
+        """A loop's file, written while it is made. Raises OutputError where the disk does not take it."""
+        try:
+            file = tempfile.TemporaryFile(prefix="safa-loop-")
+            try:
+                head = header(CHANNELS, capture.length, self._rate)
+                file.write(head)
+
+                def write(at: int, piece: FloatArray) -> None:
+                    file.seek(len(head) + at * CHANNELS * 4)
+                    file.write(np.ascontiguousarray(piece.T, "<f4").data)
+
+                await asyncio.wrap_future(self._runner.run(loop_steps(capture, write)))
+            except BaseException:
+                file.close()
+                raise
+        except OSError as error:
+            raise OutputError(f"the loop cannot be kept in {tempfile.gettempdir()}: {error.strerror}") from error
+        return file
 
     def close(self) -> None:
         """Forget all loops."""
@@ -74,32 +94,9 @@ class Loops:
             self._kept.popitem()[1].close()
 
 
-def wav(samples: FloatArray, rate: int) -> Iterator[bytes]:
-    """[channels, N] as a WAV file of 32-bit floats, piece by piece: the same samples always give the same bytes."""
-    channels, frames = samples.shape
+def header(channels: int, frames: int, rate: int) -> bytes:
+    """What a WAV file of 32-bit floats begins with; its interleaved samples follow."""
     size = frames * channels * 4
     form = struct.pack("<HHIIHHH", 3, channels, rate, rate * channels * 4, channels * 4, 32, 0)
-    head = (b"fmt ", struct.pack("<I", len(form)), form, b"fact", struct.pack("<II", 4, frames), b"data")
-    chunks = b"".join((*head, struct.pack("<I", size)))
-    yield b"RIFF" + struct.pack("<I", 4 + len(chunks) + size) + b"WAVE" + chunks
-    for at in range(0, frames, rate):
-        yield np.ascontiguousarray(samples[:, at : at + rate].T, "<f4").tobytes()
-
-
-async def _on_disk(content: Iterator[bytes]) -> IO[bytes]:
-    """A file that nobody else sees. Raises OutputError where the disk does not take it."""
-    try:
-        file = tempfile.TemporaryFile(prefix="safa-loop-")
-        try:
-            await asyncio.to_thread(_write, file, content)
-        except BaseException:
-            file.close()
-            raise
-    except OSError as error:
-        raise OutputError(f"the loop cannot be kept in {tempfile.gettempdir()}: {error.strerror}") from error
-    return file
-
-
-def _write(file: IO[bytes], content: Iterator[bytes]) -> None:
-    file.writelines(content)
-    file.flush()
+    chunks = b"".join((b"fmt ", struct.pack("<I", len(form)), form, b"fact", struct.pack("<II", 4, frames), b"data"))
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks) + 4 + size) + b"WAVE" + chunks + struct.pack("<I", size)

@@ -152,7 +152,8 @@ def test_a_change_with_now_goes_before_views_that_can_wait(runner: Runner) -> No
 
 def test_a_session_that_throws_its_views_away_waits_for_the_others() -> None:
     """One that is cut all the time is always dry itself, and takes no more than its share from another."""
-    runner = Runner(slow(0.08), largest_layers=20)
+    # The quiet one needs half of the engine, so that a busy machine leaves it enough.
+    runner = Runner(slow(0.05), largest_layers=20)
     runner.start()
     try:
         quiet, loud = (runner.open(LiveScene.from_value("low"), 4.0, urgent=True) for _ in range(2))

@@ -193,17 +193,16 @@ def test_who_says_nothing_is_closed() -> None:
 
 def test_messages_that_come_too_fast_wait() -> None:
     async def test() -> None:
-        async with serving(Limits(messages_per_second=100)) as rig, client(rig) as flood, client(rig) as other:
+        async with serving(Limits(messages_per_second=25)) as rig, client(rig) as flood, client(rig) as other:
             await flood.ask("open", scene="low")
             await other.ask("open", scene="low")
             began = time.monotonic()
-            for n in range(300):
+            for n in range(100):
                 await flood.say("ping", n, client_clock=n)
-            waited = time.monotonic()
             assert (await other.ask("ping", client_clock=1))["type"] == "pong"
-            assert time.monotonic() - waited < 2
-            await flood.until(lambda text: text.get("id") == 299)
-            assert time.monotonic() - began > 0.7
+            assert rig.metrics.value("safa_messages_total") < 100, "who floods waits, and nobody else"
+            await flood.until(lambda text: text.get("id") == 99)
+            assert time.monotonic() - began > 1.5
             assert rig.metrics.value("safa_messages_delayed_total") > 10
 
     with quiet_log():

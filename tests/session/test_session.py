@@ -12,10 +12,11 @@ from safa_stream.errors import SafaError, SnapshotError
 from safa_stream.models.interface import Model
 from safa_stream.scene import Scene, parse_prompts
 from safa_stream.session import messages as m
-from safa_stream.session import snapshots, sound
+from safa_stream.session import mixing, snapshots, sound
 from safa_stream.session.journal import Journal, read_journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import make_loop
+from safa_stream.session.mixing import Strip
 from safa_stream.session.replay import replay
 from safa_stream.session.session import Session
 from safa_stream.stream import step_views
@@ -216,6 +217,24 @@ def test_a_captured_loop_has_no_seam(model: Model) -> None:
     assert jumps(np.concatenate([loop, loop], axis=1))[475_000:485_000].max() < 30
     with pytest.raises(SafaError, match="less than 60 s were heard"):
         session.receive(m.CaptureLoop(seconds=60.0))
+
+
+def test_a_loops_beginning_is_mixed_after_its_end(model: Model) -> None:
+    session = begun(model, "ocean waves", steps=2)
+    hear(session, 13)
+    session.receive(m.CaptureLoop(seconds=11.0))
+    (capture,) = session.captures()
+    ((number, part),) = capture.parts
+    loops = [
+        make_loop(replace(capture, parts=((number, replace(part, strip=strip)),)))
+        for strip in (Strip(gain=-30.0), Strip(gain=-30.0, low=12.0))
+    ]
+    length = loops[0].shape[1]
+    state = mixing.begin(session.rate, {0: Strip(low=12.0)}, Strip())
+    for _ in range(2):
+        state, mixed = mixing.mix(state, {0: loops[0]})
+    assert length == 11 * session.rate
+    assert np.abs(mixed - loops[1]).max() < 1e-5 < 0.01 * np.abs(loops[1] - loops[0]).max()
 
 
 def test_rewinding_plays_again_what_was_heard(model: Model) -> None:

@@ -39,6 +39,10 @@ def open_graph(path: Path, backend: Backend, cache: Path | None = None) -> OpenG
     return OnnxGraph(path, backend, cache)
 
 
+#: ONNX Runtime keeps the memory of all shapes that it ever ran; after so many runs what none of them needs goes back.
+SHRINK_RUNS = 20
+
+
 class OnnxGraph:
     """A graph on one of ONNX Runtime's providers, with inputs and outputs bound to buffers that are used again."""
 
@@ -76,18 +80,23 @@ class OnnxGraph:
         self._binding, self._device = session.io_binding(), backend.facts.device
         self._make = onnxruntime.OrtValue.ortvalue_from_numpy
         self._bound: tuple[tuple[int, ...], FloatArray, Any] | None = None
+        self._runs, self._shrinking = 0, onnxruntime.RunOptions()
+        if self._device == "cpu":
+            self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, inputs: Arrays) -> FloatArray:
         """The output for inputs by name, in a buffer that the next call of the same shape writes to again."""
         key = tuple(size for value in inputs.values() for size in value.shape)
+        self._runs += 1
+        options = self._shrinking if self._runs % SHRINK_RUNS == 0 else None
         try:
             for name, value in inputs.items():
                 self._binding.bind_cpu_input(name, np.ascontiguousarray(value))
             if self._bound is not None and self._bound[0] == key:
-                self._session.run_with_iobinding(self._binding)
+                self._session.run_with_iobinding(self._binding, options)
                 return self._bound[1]
             self._binding.bind_output(self._output, "cpu")
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, options)
         except Exception as error:  # onnxruntime's errors share no base class
             raise ModelError(f"{self._name} cannot run on these shapes: {_line(error)}") from error
         found: FloatArray = self._binding.copy_outputs_to_cpu()[0]
