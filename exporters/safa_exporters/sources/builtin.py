@@ -18,7 +18,7 @@ from safa_stream.models.builtin.decoder import TextureDecoder
 from safa_stream.models.builtin.features import SAMPLE_RATE
 from safa_stream.models.builtin.network import INPUTS
 from safa_stream.models.builtin.networks import NetworkConfig, build
-from safa_stream.models.builtin.runtime import BuiltinModel
+from safa_stream.models.builtin.runtime import BuiltinModel, floats
 from safa_stream.models.builtin.weights import DECODER_NAME, Weights
 from safa_stream.models.interface import Encoded
 from safa_stream.solvers import Row
@@ -113,14 +113,14 @@ def _fused(
     _, channels, length, bins = x.shape
     wide = {"x": x, "h": x * 0 if h is None else h}
     flat = {name: value.transpose(0, 2, 1, 3).reshape(1, length, channels * bins) for name, value in wide.items()}
-    low, high = model.guidance_levels
+    carried_out = model.guided(told.conditioning, floats(guidance), floats(level))
     nothing = np.zeros((1, length), np.float32)
     inputs = {
         **flat,
         "level": level,
         "condition": told.conditioning.tensors["condition"],
         "negative": told.negative.tensors["condition"],
-        "guidance": guidance if low <= float(level[0]) <= high else np.ones_like(guidance),
+        "guidance": np.array(carried_out, np.float32),
         "context": np.zeros_like(flat["x"]),
         "known": nothing,
         "table": np.array([row], np.float32),

@@ -19,6 +19,7 @@ from safa_stream.models.images.base import PretrainedImages
 from safa_stream.models.images.stable_diffusion import StableDiffusion
 from safa_stream.models.images.stable_diffusion3 import StableDiffusion3
 from safa_stream.models.images.texts import TextEncoder
+from safa_stream.models.likeness import Likeness
 from safa_stream.models.perceptual import BLOCKS, Perceptual
 from safa_stream.models.pretrained.base import Row
 from safa_stream.models.pretrained.checkpoint import Checkpoint, Component, Kind, build
@@ -152,9 +153,9 @@ class RandomStableDiffusion(StableDiffusion):
         """None: nothing is read."""
         return ()
 
-    def perceptual(self, path: Path) -> Perceptual:
+    def likeness(self, network: Path | None) -> Likeness:
         """SyncDiffusion's network with random weights, whatever the file."""
-        return random_vgg(self.computing)
+        return random_likeness(self)
 
 
 class RandomStableDiffusion3(StableDiffusion3):
@@ -177,9 +178,9 @@ class RandomStableDiffusion3(StableDiffusion3):
         """None: nothing is read."""
         return ()
 
-    def perceptual(self, path: Path) -> Perceptual:
+    def likeness(self, network: Path | None) -> Likeness:
         """SyncDiffusion's network with random weights, whatever the file."""
-        return random_vgg(self.computing)
+        return random_likeness(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,12 @@ def random_model(name: str, backend: str, tiny: bool = False) -> PretrainedImage
         components[kind.name] = _component(kind, stored, config)
     folder = Path(f"{name}{' (tiny)' if tiny else ''}, random weights")
     return found.model(Checkpoint(folder, name, components, found.scheduler), open_computing(backend))
+
+
+def random_likeness(model: PretrainedImages) -> Likeness:
+    """LPIPS by random weights."""
+    judge = random_vgg(model.computing)
+    return Likeness("LPIPS by random weights", lambda latents: model.pictures.view(latents), judge.distance)
 
 
 def random_vgg(computing: Computing) -> Perceptual:

@@ -138,11 +138,8 @@ class BuiltinModel:
         told = noisy * 0.0 if context is None else self._rows(context)
         given = noisy[..., 0] * 0.0 if known is None else known
         condition, opposed = conditioning.tensors["condition"], negative.tensors["condition"]
-        low, high = self.guidance_levels
         level = floats(timesteps)
-        emphasis = floats(conditioning.tensors["emphasis"][:, 0])
-        asked = [1.0 + (g - 1.0) * more for g, more in zip(floats(guidance), emphasis, strict=True)]
-        scale = [g if low <= t <= high else 1.0 for g, t in zip(asked, level, strict=True)]
+        scale = self.guided(conditioning, floats(guidance), level)
         guided = [row for row, g in enumerate(scale) if g != 1.0]
         every = list(range(batch)) + guided
         levels = [level[row] for row in every]
@@ -195,6 +192,12 @@ class BuiltinModel:
     def memory(self) -> AbstractContextManager[None]:
         """A small model: what it asks for is there."""
         return nullcontext()
+
+    def guided(self, conditioning: Conditioning, guidance: Sequence[float], levels: Sequence[float]) -> list[float]:
+        """Each row's guidance as it is carried out: with its emphasis, and 1 outside the guided noise levels."""
+        low, high = self.guidance_levels
+        rows = zip(guidance, floats(conditioning.tensors["emphasis"][:, 0]), levels, strict=True)
+        return [1.0 + (g - 1.0) * emphasis if low <= level <= high else 1.0 for g, emphasis, level in rows]
 
     def solver(self, steps: int) -> SolverTable:
         """DPM-Solver++ 2M over `steps` network evaluations on the shifted flow schedule."""
