@@ -84,12 +84,9 @@ def _paper(options: argparse.Namespace) -> int:
 
     methods, views = chosen(names(options.methods)), tuple(options.views or VIEWS)
     ears, model = _open_ears(options), _model(options)
+    methods, left_out = (methods, "") if options.methods else open_to(model, methods)
     setup = _setup(options, model, views[0])
-    # Before anything is said of what is left out: what cannot be measured at all is the one thing to say.
-    jobs, left_out = paper_jobs(methods, views, setup.steps), ""
-    if not options.methods:
-        methods, left_out = open_to(model, methods)
-        jobs = paper_jobs(methods, views, setup.steps)
+    jobs = paper_jobs(methods, views, setup.steps)
     if left_out and not options.quiet:
         print(f"safa-stream: {left_out}", file=sys.stderr)
     found = run.run(model, jobs, setup, ears, progress(options.quiet))
