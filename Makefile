@@ -1,6 +1,7 @@
 # make demo    set up .venv with the light set (no torch), render 30 s, draw its spectrogram
 # make test    set up .venv-dev and run the tests; make test ARGS="tests/laws -x" hands words to pytest instead
 # make test-programs   the tests that talk to real programs (browser, OSC tools, JACK, PulseAudio); what is missing is named
+# make proofs  the tests of examples/ with the programs they are for, and the table in examples/README.md from them
 # make test-slow   networks at their full size, exported and held against torch; half an hour, 16 GB of memory
 # make check   formatting, lint, types, import rules, tests: what a change has to pass
 # make format  let ruff arrange the code
@@ -31,7 +32,7 @@ PIP_FLAGS := -qq --disable-pip-version-check --no-compile
 # OpenMP threads that spin while they wait slow each other down on few cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test test-programs test-slow check lint types imports format wheel bench seams soak study train notice clean distclean
+.PHONY: help demo test test-programs proofs test-slow check lint types imports format wheel bench seams soak study train notice clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +57,10 @@ test-programs: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest -m programs tests/server $(ARGS)
 	@# In a process of its own: Playwright keeps an event loop running in it.
 	$(DEV)/bin/python -m pytest -m programs tests/browser $(ARGS)
+	$(DEV)/bin/python -m pytest -m programs tests/examples $(ARGS)
+
+proofs: $(DEV)/.ready
+	SAFA_WRITE_PROOFS=1 $(DEV)/bin/python -m pytest -m programs tests/examples $(ARGS)
 
 test-slow: $(DEV)/.ready
 	$(DEV)/bin/python -m pytest -m slow -s $(ARGS)

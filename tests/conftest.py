@@ -23,6 +23,7 @@ collect_ignore = ([] if HAS_TORCH else ["training"]) + ([] if HAS_TORCH and HAS_
 #: Tests that talk to programs of other makers: a browser, OSC tools, audio servers and the PortAudio library.
 WITH_PROGRAMS = (
     "browser",
+    "examples",
     "test_osc_programs",
     "test_audio_servers",
     "test_device",
