@@ -31,6 +31,7 @@ COMMANDS = (
     "doctor",
     "calibrate",
     "train",
+    "convert",
     "export",
     "eval",
     "bench",

@@ -164,8 +164,9 @@ def _weights(name: str, folder: str, stem: str, files: Collection[str]) -> set[s
     if variants:
         return {variants[0]}
     raise ModelError(
-        f"{name} has only pickled weights in {folder}, which can run code when they are loaded; convert a copy of it "
-        f"to safetensors ({folder}/{whole}) and give its path"
+        f"{name} has only pickled weights in {folder}, which can run code when they are loaded; download it "
+        f"(hf download {name} --local-dir DIR), make a copy with {folder}/{whole} "
+        "(safa-stream convert DIR --out COPY), and give that copy's path"
     )
 
 

@@ -1,6 +1,7 @@
 """The weight files of one component of a checkpoint: found, held against the module that they are for, and read.
 
-Only safetensors are read. Pickled weights (.bin, .ckpt, .pt, .pth) can run code when they are loaded and are refused.
+Only safetensors are read. Pickled weights (.bin, .ckpt, .pt, .pth) can run code when they are loaded and are refused;
+who trusts them converts them first (`unpickling`).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def find_weights(folder: Path, stem: str) -> WeightFiles:
     if pickled:
         raise ModelError(
             f"{folder} holds only pickled weights ({pickled[0]}), which can run code when they are loaded; "
-            f"convert them to {whole.name}"
+            f"`safa-stream convert` makes a copy of the checkpoint with {whole.name}"
         )
     raise ModelError(f"{folder} holds no weights: {whole.name} is missing")
 
