@@ -10,6 +10,7 @@ examples:
   safa-stream render "crickets" --at 1:00 "frogs by a pond" --at 2:00 "light rain" --duration 3:00 --out night.flac
   safa-stream render "hot spring, wind:0.3" --save-scene spring.json --out spring.flac
   safa-stream render --scene spring.json --duration 1:00:00 --out spring-hour.flac
+  safa-stream render --batch jobs.jsonl --out sounds --duration 60
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safa_stream.cli import making
+from safa_stream.cli import making, render_batch
 from safa_stream.cli.progress import ProgressLine
 from safa_stream.cli.values import clock, duration, loudness
 from safa_stream.errors import SceneError, UsageError
@@ -82,11 +83,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="integrated loudness, or off (default -23); true peaks stay below -1 dBTP")  # fmt: skip
     file.add_argument("--spectrogram", type=Path, metavar="FILE", help="a picture of the sound as PNG")
     making.add_force(file)
+    render_batch.add_arguments(parser)
     making.add_telling(parser, "no progress, no summary")
 
 
 def run(options: argparse.Namespace) -> int:
     """Render as the options say."""
+    if options.batch is not None:
+        return render_batch.run(options)
+    if options.workers is not None:
+        raise UsageError("--workers is for --batch")
     scene = scene_of(options)
     out = options.out or Path(_file_name(scene) + "." + (options.format or "wav"))
     from safa_stream.rendering.output import check_target, write_file
