@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from safa_stream.models.builtin.features import BANDS, FOLD, Array
+from safa_stream.models.builtin.guiding import Guiding
 from safa_stream.models.builtin.networks import NetworkConfig
 from safa_stream.models.builtin.style import describe
 from safa_stream.models.builtin.text import TextEncoder
@@ -87,12 +88,12 @@ def write_bundle(
     text: tuple[Mapping[str, np.ndarray[Any, Any]], Mapping[str, Any]],
     decoder: Mapping[str, Array],
     training: Mapping[str, Any],
-    emphasis: Mapping[str, float],
+    guiding: Guiding,
 ) -> None:
     """Write config.json and weights.safetensors into `target`; an earlier model is replaced only when all is written.
 
-    The graph is the exporter's part and comes after. `denoiser` has the names of `trainer.Denoiser`; `emphasis`: sounds
-    that are guided more than asked for, and how much.
+    The graph is the exporter's part and comes after. `denoiser` has the names of `trainer.Denoiser`; `guiding`: sounds
+    that are guided otherwise than asked for, and how.
     """
     text_tensors, text_config = text
     tensors: dict[str, np.ndarray[Any, Any]] = {
@@ -122,7 +123,7 @@ def write_bundle(
         "latent_shape": [CHANNELS, prepared.latents.shape[1] // CHANNELS],
         "network": network.as_dict(),
         "text": dict(text_config),
-        "defaults": {**DEFAULTS, "emphasis": {name: emphasis[name] for name in prepared.labels if name in emphasis}},
+        "defaults": {**DEFAULTS, "guiding": {name: guiding[name] for name in prepared.labels if name in guiding}},
         "training": dict(training),
         "weights_sha256": digest(partial / WEIGHTS_NAME),
     }

@@ -73,8 +73,8 @@ def train(options: TrainOptions, report: Callable[[str], None]) -> Path:
     decoder = _decoder(options, run, prepared, start, report)
     weights = {name: value.detach().cpu().numpy() for name, value in trainer.average.state_dict().items()}
     history = {"steps": trainer.step, "seconds": round(trainer.seconds), "batch": options.training.batch}
-    emphasis = {} if start is None else start.config["defaults"].get("emphasis", {})
-    write_bundle(options.out, options.identity, prepared, network, weights, text, decoder, history, emphasis)
+    guiding = {} if start is None else start.config["defaults"].get("guiding", {})
+    write_bundle(options.out, options.identity, prepared, network, weights, text, decoder, history, guiding)
     return options.out
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from safa_stream.errors import ModelError
 from safa_stream.models import load
+from safa_stream.models.builtin.guiding import guiding_rows
 from safa_stream.models.builtin.runtime import BuiltinModel, load_builtin
 from safa_stream.models.builtin.weights import CONFIG_NAME, DECODER_NAME, GRAPH_NAME, SHIPPED, WEIGHTS_NAME
 from safa_stream.models.interface import Conditioning, stack, take
@@ -60,29 +61,31 @@ def test_guidance_moves_away_from_the_unconditional_estimate(model: BuiltinModel
     level = np.array([0.5], np.float32)
     plain = model.denoise(latents, level, told, other, np.array([1.0], np.float32))
     empty = model.denoise(latents, level, other, other, np.array([1.0], np.float32))
-    told = Conditioning({**told.tensors, "emphasis": np.ones((1, 1), np.float32)})
+    told = Conditioning({**told.tensors, "guiding": np.array([[1.0, 0.1, 0.95]], np.float32)})
     guided = model.denoise(latents, level, told, other, np.array([3.0], np.float32))
     assert guided == pytest.approx(empty + 3.0 * (plain - empty), abs=1e-4)
     assert np.abs(plain - empty).max() > 1e-3
 
 
-def test_emphasised_sounds_are_guided_more_and_mixtures_by_their_shares(model: BuiltinModel) -> None:
+def test_sounds_are_guided_as_they_need_it_and_mixtures_by_their_weights(model: BuiltinModel) -> None:
     latents, _, told, other = rows(model, 1)
     model = BuiltinModel(model.weights, model.backend, model.network, model.sampled_decoder)
-    model.emphasis = tuple(2.0 if label == "bells" else 1.0 for label in model.labels)
-    level = np.array([0.5], np.float32)
+    plain_rows = guiding_rows(model.labels, (0.1, 0.95), {})
+    own_rows = guiding_rows(model.labels, (0.1, 0.95), {"bells": {"emphasis": 2.0, "levels": (0.5, 0.95)}})
 
-    def guided(text: str, guidance: float) -> np.ndarray:
+    def made(text: str, guidance: float, level: float) -> np.ndarray:
         encoded = model.encode(parse_prompts(text), (), seed=1)
-        asked = np.array([guidance], np.float32)
-        return np.asarray(model.denoise(latents, level, encoded.conditioning, encoded.negative, asked))
+        at, asked = np.array([level], np.float32), np.array([guidance], np.float32)
+        return np.asarray(model.denoise(latents, at, encoded.conditioning, encoded.negative, asked))
 
-    for text, emphasis in (("bells", 2.0), ("rain", 1.0), ("bells, rain", 1.5), ("bells:3, rain", 1.75)):
-        model.emphasis, kept = (1.0,) * len(model.labels), model.emphasis
-        expected, plain = guided(text, 1 + 2.5 * emphasis), guided(text, 1.0)
-        model.emphasis = kept
-        assert guided(text, 3.5) == pytest.approx(expected, abs=1e-4), text
-        assert guided(text, 1.0) == pytest.approx(plain, abs=1e-5), "what is not guided stays so"
+    for text, emphasis, low in (("bells", 2.0, 0.5), ("rain", 1.0, 0.1), ("bells, rain", 1.5, 0.3)):
+        for level in (low - 0.05, low + 0.05):
+            model.guiding = plain_rows
+            expected = made(text, 1 + 2.5 * emphasis if level > low else 1.0, level)
+            plain = made(text, 1.0, level)
+            model.guiding = own_rows
+            assert made(text, 3.5, level) == pytest.approx(expected, abs=1e-4), (text, level)
+            assert made(text, 1.0, level) == pytest.approx(plain, abs=1e-5), "what is not guided stays so"
 
 
 def test_finished_frames_are_kept_where_they_are_told(model: BuiltinModel) -> None:

@@ -15,6 +15,7 @@ from safa_stream.models.backends.spec import AUTO, Backend
 from safa_stream.models.builtin.conditioning import Component, ConditionEncoder, StyleBank
 from safa_stream.models.builtin.decoder import TextureDecoder, open_decoder
 from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array, LatentMap, split_tokens
+from safa_stream.models.builtin.guiding import guided, guiding_rows
 from safa_stream.models.builtin.network import Network, open_network
 from safa_stream.models.builtin.phases import patch_phases
 from safa_stream.models.builtin.text import TextEncoder
@@ -58,9 +59,8 @@ class BuiltinModel:
         self.patch = int(config["network"]["patch"]) if config["network"]["kind"] == "dit" else 1
         defaults = config["defaults"]
         self.shift: float = defaults["shift"]
-        self.guidance_levels: tuple[float, float] = tuple(defaults["guidance_levels"])
-        emphasis: dict[str, float] = defaults.get("emphasis", {})
-        self.emphasis = tuple(emphasis.get(label, 1.0) for label in self.labels)
+        self.guiding = guiding_rows(self.labels, defaults["guidance_levels"], defaults.get("guiding", {}))
+        self.unguided = guiding_rows(("",), defaults["guidance_levels"], {})
         self.sampled_decoder = decoder or open_decoder(weights, backend)
         self.facts = ModelFacts(
             name=config["name"],
@@ -92,12 +92,14 @@ class BuiltinModel:
         )
 
     def _told(self, components: list[Component]) -> Conditioning:
-        """One row: the condition [1, D], and the emphasis [1, 1] that the components have by their shares."""
-        total = sum(component.weight for component in components)
-        weighted = sum(component.weight * self.emphasis[component.sound] for component in components)
-        emphasis = np.array([[weighted / total if components else 1.0]], np.float32)
+        """One row: the condition [1, D], and how it is guided [1, 3], the components' mean by their weights."""
+        row = self.unguided
+        if components:
+            weights = np.array([component.weight for component in components], np.float32)
+            rows = self.guiding[[component.sound for component in components]]
+            row = (weights[None] / weights.sum()) @ rows
         condition = self.conditioner(components)[None]
-        return Conditioning({"condition": self.from_numpy(condition), "emphasis": self.from_numpy(emphasis)})
+        return Conditioning({"condition": self.from_numpy(condition), "guiding": self.from_numpy(row)})
 
     def _components(self, prompts: Sequence[WeightedPrompt], seed: int) -> tuple[list[Component], tuple[str, ...]]:
         generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, STYLE_STREAM]))
@@ -131,7 +133,7 @@ class BuiltinModel:
     ) -> Any:
         """Guided clean latents [B, C, T, F]; rows outside the guided noise levels or with guidance 1 cost one pass.
 
-        A row's guidance g is 1 + (g - 1) times its emphasis: some sounds need more for the same distinctness.
+        How much a row is guided, and at which levels, is its sounds' matter as well, see guiding.py.
         """
         batch, channels, length, bins = latents.shape
         noisy = self._rows(latents)
@@ -194,10 +196,9 @@ class BuiltinModel:
         return nullcontext()
 
     def guided(self, conditioning: Conditioning, guidance: Sequence[float], levels: Sequence[float]) -> list[float]:
-        """Each row's guidance as it is carried out: with its emphasis, and 1 outside the guided noise levels."""
-        low, high = self.guidance_levels
-        rows = zip(guidance, floats(conditioning.tensors["emphasis"][:, 0]), levels, strict=True)
-        return [1.0 + (g - 1.0) * emphasis if low <= level <= high else 1.0 for g, emphasis, level in rows]
+        """Each row's guidance as it is carried out: with its sounds' emphasis, and 1 outside their noise levels."""
+        rows = np.asarray(self.to_numpy(conditioning.tensors["guiding"])).tolist()
+        return [guided(*each) for each in zip(guidance, levels, rows, strict=True)]
 
     def solver(self, steps: int) -> SolverTable:
         """DPM-Solver++ 2M over `steps` network evaluations on the shifted flow schedule."""
