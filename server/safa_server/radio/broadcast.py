@@ -18,10 +18,11 @@ from typing import Any
 
 from safa_server.radio.tap import Tap
 from safa_server.radio.way import Line, Way
-from safa_server.station import Block, Station
+from safa_server.station import LONGEST_CATCH_UP, Block, Station
 from safa_stream.errors import FailureError, UsageError
 
-QUEUE_SECONDS = 1.0
+#: A live clock that was held up lets so much out at once, which is no fault of the other end.
+QUEUE_SECONDS = LONGEST_CATCH_UP
 POLL_SECONDS = 0.02
 #: An other end that takes nothing so long has gone.
 STALL_SECONDS = 10.0
@@ -143,7 +144,7 @@ class Broadcast:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._came.wait()
-                if self._station.closed or not self._station.playing:
+                if self._rests():
                     self._tap.rest(time.monotonic())
                 continue
             try:
@@ -155,6 +156,10 @@ class Broadcast:
                 return str(error)
             self._status = replace(self._status, sent=self._status.sent + samples.shape[1])
             self._tell_drops()
+
+    def _rests(self) -> bool:
+        """Is silence wanted: while nothing was made yet, while the session is paused, and when it is over?"""
+        return self._station.closed or not self._station.playing or self._station.first_block_at is None
 
     async def _titles(self, line: Line) -> str:
         """Tell the other end what is heard, whenever that has changed."""
@@ -203,4 +208,5 @@ class Broadcast:
 def title_of(state: dict[str, Any]) -> str:
     """What a session sounds like, for people: the prompts of its layers that are heard."""
     heard = [str(layer["prompts"]) for layer in state["layers"] if not layer["ending"] and not layer["mute"]]
-    return " + ".join(dict.fromkeys(heard)) or "silence"
+    words = " + ".join(dict.fromkeys(heard)) or "silence"
+    return "".join(letter if letter.isprintable() else " " for letter in words)

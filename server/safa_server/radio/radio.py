@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safa_server.metrics import Registry
@@ -16,12 +16,12 @@ from safa_server.observe import observe_broadcasts
 from safa_server.radio.broadcast import Broadcast, BroadcastEvent
 from safa_server.radio.icecast import Mount
 from safa_server.radio.rtp import Target, sdp
-from safa_server.radio.sender import RtpWay
+from safa_server.radio.sender import RtpWay, numeric
 from safa_server.radio.source import IcecastWay
 from safa_server.radio.way import Way
 from safa_server.settings import Settings
 from safa_server.station import Station
-from safa_stream.errors import OutputError, UsageError
+from safa_stream.errors import FailureError, OutputError, UsageError
 
 #: Seconds from the epoch of NTP, which numbers sessions in SDP, to that of Unix.
 NTP_EPOCH = 2_208_988_800
@@ -58,9 +58,7 @@ class Radio:
         broadcasts = [Broadcast(station, way, _log) for way in self._ways(station)]
         async with contextlib.AsyncExitStack() as stack:
             if self.targets:
-                origin = await asyncio.to_thread(_this_machine, self.targets[0])
-                number = round(time.time()) + NTP_EPOCH
-                self.sdp = sdp(self.targets, station.rate, station.channels, origin, number)
+                self.sdp = await self._described(station)
                 self._write_sdp()
             for broadcast in broadcasts:
                 stack.push_async_callback(broadcast.stop)
@@ -78,6 +76,16 @@ class Radio:
             *(RtpWay(target, station.rate, station.channels, paced) for target in self.targets),
         ]
 
+    async def _described(self, station: Station) -> str:
+        """The SDP, which has to name addresses: ffmpeg for one looks up no names in it."""
+        found = []
+        for target in self.targets:
+            with contextlib.suppress(FailureError):  # said again, and tried again, by the broadcast itself
+                target = replace(target, host=await numeric(target.host))
+            found.append(target)
+        number = round(time.time()) + NTP_EPOCH
+        return sdp(found, station.rate, station.channels, _this_machine(found[0]), number)
+
     def _write_sdp(self) -> None:
         if self.sdp_file is None or self.sdp is None:
             return
@@ -91,12 +99,11 @@ class Radio:
 
 def _this_machine(target: Target) -> str:
     """The address that packets to a target come from, loopback where there is no way to it."""
-    with contextlib.suppress(OSError):
-        family, kind, protocol, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # Connecting a UDP socket sends nothing.
-            probe.connect(address)
-            return str(probe.getsockname()[0])
+    family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        # Connecting a UDP socket sends nothing.
+        probe.connect((target.host, target.port))
+        return str(probe.getsockname()[0])
     return "127.0.0.1"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import dataclass
 
 from safa_server.radio.child import Child, need
@@ -108,10 +109,10 @@ class RtpLine:
 
 
 async def numeric(host: str) -> str:
-    """A host's address. Raises FailureError where its name is not known."""
+    """A host's address, of IPv4 where it has both. Raises FailureError where its name is not known."""
     found = []
     with contextlib.suppress(OSError):
         found = await asyncio.get_running_loop().getaddrinfo(host, None)
     if not found:
         raise FailureError(f"the host {host!r} cannot be found")
-    return str(found[0][4][0])
+    return str(sorted(found, key=lambda one: one[0] != socket.AF_INET)[0][4][0])

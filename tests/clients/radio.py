@@ -1,0 +1,262 @@
+"""A server that broadcasts its own session, in a process of its own, what the session made, and a real Icecast."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from safa_server.client import SafaClient
+from safa_stream.types import FloatArray
+from tests.clients.programs import ROOT, program
+
+COMMAND = "import sys; from safa_stream.cli.main import main; sys.exit(main())"
+PATIENCE = 60.0
+PASSWORD = "open/sesame %:@"
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class OnAir:
+    """A running server. address: its ready file; log: what it says."""
+
+    process: subprocess.Popen[bytes]
+    address: dict[str, Any]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Of its HTTP."""
+        return f"http://127.0.0.1:{self.address['port']}"
+
+    def metric(self, name: str, broadcast: str) -> float:
+        """A broadcast's figure in /metrics."""
+        text = urlopen(f"{self.url}/metrics").read().decode()
+        samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+        return next(one.value for one in samples if one.name == name and one.labels == {"broadcast": broadcast})
+
+    def until(self, name: str, broadcast: str, reached: Callable[[float], bool]) -> None:
+        """Wait for a figure to get there."""
+        end = time.monotonic() + PATIENCE
+        while not reached(self.metric(name, broadcast)):
+            assert time.monotonic() < end, f"{name} of {broadcast} stays {self.metric(name, broadcast)}"
+            time.sleep(0.1)
+
+    def sounding(self, broadcast: str) -> None:
+        """Wait until a broadcast sends what the session makes."""
+        sent = self.metric("safa_broadcast_samples_sent_total", broadcast)
+        self.until("safa_broadcast_samples_sent_total", broadcast, lambda now: now > sent + 24_000)
+
+    def children(self) -> dict[int, str]:
+        """The programs that the server has started, by number: their command lines."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            try:
+                words, stat = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
+            except OSError:
+                continue
+            if int(stat.rsplit(")", 1)[1].split()[1]) == self.process.pid:
+                found[int(folder.name)] = words.replace(b"\0", b" ").decode()
+        return found
+
+    def steered(self, work: Callable[[SafaClient], Awaitable[Result]]) -> Result:
+        """Do something with the session."""
+
+        async def do() -> Result:
+            async with SafaClient.connect(f"ws://127.0.0.1:{self.address['port']}/ws") as client:
+                link = dict(parse_qsl(urlsplit(self.address["url"]).fragment))
+                await client.join(link["session"], link["token"], control=True)
+                return await work(client)
+
+        return asyncio.run(do())
+
+    def while_made(self, work: Callable[[], Result]) -> tuple[Result, FloatArray]:
+        """What `work` gives, and the session's own output [N, 2] from before it until after it, without a gap."""
+
+        async def both(client: SafaClient) -> tuple[Result, FloatArray]:
+            frames: list[FloatArray] = []
+
+            async def hear() -> None:
+                async for frame in client:
+                    assert frame.lost == 0
+                    frames.append(frame.samples())
+
+            hearing = asyncio.create_task(hear())
+            while not frames:
+                await asyncio.sleep(0.01)
+            result = await asyncio.to_thread(work)
+            hearing.cancel()
+            return result, np.ascontiguousarray(np.concatenate(frames, axis=1).T)
+
+        return self.steered(both)
+
+
+@contextmanager
+def on_air(folder: Path, *flags: str, **variables: str) -> Iterator[OnAir]:
+    """`safa-stream serve` with the built-in model and a session."""
+    ready, log = folder / "ready.json", folder / "server.log"
+    paths = os.pathsep.join(str(ROOT / name) for name in (".", "server", "exporters"))
+    words = ["serve", "--port", "0", "--osc-port", "-1", "--ready-file", str(ready), "--drain-seconds", "0.1"]
+    words += ["--layers", "2", "--prompt", "rain on a tent", *flags]
+    environment = {**os.environ, "PYTHONPATH": paths, **variables}
+    with log.open("wb") as said:
+        process = subprocess.Popen([sys.executable, "-c", COMMAND, *words], env=environment, stdout=said, stderr=said)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not ready.exists():
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        yield OnAir(process, json.loads(ready.read_text()), log)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@dataclass(slots=True)
+class Icecast:
+    """A real icecast2 on loopback, its source's password PASSWORD."""
+
+    folder: Path
+    port: int = field(default_factory=lambda: free_tcp_port())
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers. It reads its settings before it stops being root."""
+        settings = self.folder / "icecast.xml"
+        settings.write_text(_SETTINGS.format(port=self.port, password=PASSWORD, user=_user()))
+        self.process = subprocess.Popen(
+            [program("icecast2"), "-c", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        end = time.monotonic() + PATIENCE
+        while self.sources() is None:
+            assert self.process.poll() is None and time.monotonic() < end, "icecast2 does not answer"
+            time.sleep(0.05)
+
+    def pull_out(self) -> None:
+        """It is gone without a word."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def url(self, mount: str) -> str:
+        """Where listeners hear a mount."""
+        return f"http://127.0.0.1:{self.port}/{mount}"
+
+    def source(self, mount: str) -> str:
+        """What a server is told to send it, without user and password."""
+        return f"icecast://127.0.0.1:{self.port}/{mount}"
+
+    def sources(self) -> dict[str, dict[str, Any]] | None:
+        """What it says of each mount, by name; None where it does not answer."""
+        try:
+            told = json.loads(urlopen(self.url("status-json.xsl"), timeout=2).read())["icestats"].get("source", [])
+        except (OSError, ValueError):  # in its first moments it tells half of what it knows
+            return None
+        listed = told if isinstance(told, list) else [told]
+        return {str(one["listenurl"]).rpartition("/")[2]: one for one in listed}
+
+
+@contextmanager
+def icecast(folder: Path) -> Iterator[Icecast]:
+    """One for as long as the block runs."""
+    server = Icecast(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.pull_out()
+
+
+def heard(url: str, frames: int, kind: str, *input: str) -> bytes:
+    """The first stereo frames that ffmpeg hears of a stream, in its raw format `kind` at 48 kHz. input: more options.
+
+    Bytes are counted here: ffmpeg's own -t goes by time stamps, which do not begin at 0 for who joins later.
+    """
+    wanted = frames * 2 * {"s16": 2, "s32": 4, "f32": 4}[kind]
+    command = [program("ffmpeg"), "-v", "error", "-nostdin", "-probesize", "32768", "-analyzeduration", "500000"]
+    command += [*input, "-i", url]
+    command += ["-ar", "48000", "-ac", "2", "-f", f"{kind}le", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        ending = threading.Timer(PATIENCE, process.kill)
+        ending.start()
+        raw = process.stdout.read(wanted)
+        ending.cancel()
+        process.kill()
+        assert len(raw) == wanted, process.stderr.read().decode()
+    return raw
+
+
+def version(name: str) -> str:
+    """A program's version, as it says itself."""
+    option = {"ffmpeg": "-version", "icecast2": "-v", "gst-launch-1.0": "--version"}[name]
+    said = subprocess.run([program(name), option], capture_output=True, text=True).stdout
+    found = re.search(r"(\d+\.\d+(?:\.\d+)?)", said)
+    assert found is not None, said
+    return found.group(1)
+
+
+def on_grid(frames: FloatArray, bits: int) -> FloatArray:
+    """[N, 2] float32 to the nearest of 2^bits steps: what whole numbers of so many bits hold of it."""
+    steps = 2.0 ** (bits - 1)
+    return np.asarray(np.clip(np.rint(frames.astype(np.float64) * steps), -steps, steps - 1) / steps, np.float32)
+
+
+def whole_numbers(raw: bytes, bits: int, kind: str) -> FloatArray:
+    """Interleaved stereo samples of numpy's kind, of which the highest `bits` count, as [N, 2] float32."""
+    values = np.frombuffer(raw[: len(raw) // np.dtype(kind).itemsize // 2 * 2 * np.dtype(kind).itemsize], kind)
+    scaled = values.astype(np.float64) / 2.0 ** (8 * values.itemsize - 1)
+    frames = np.asarray(scaled, np.float32).reshape(-1, 2)
+    assert np.array_equal(frames, on_grid(frames, bits))
+    return frames
+
+
+def free_tcp_port() -> int:
+    """A TCP port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _user() -> str:
+    """Icecast does not run as root: whom it is to be instead."""
+    return "<changeowner><user>nobody</user><group>nogroup</group></changeowner>" if getpass.getuser() == "root" else ""
+
+
+_SETTINGS = """
+<icecast>
+  <hostname>localhost</hostname><location>here</location><admin>nobody@localhost</admin>
+  <limits><sources>8</sources><source-timeout>5</source-timeout><burst-size>0</burst-size></limits>
+  <authentication>
+    <source-password>{password}</source-password>
+    <admin-user>admin</admin-user><admin-password>not-that-of-the-source</admin-password>
+  </authentication>
+  <listen-socket><port>{port}</port><bind-address>127.0.0.1</bind-address></listen-socket>
+  <paths>
+    <basedir>/usr/share/icecast2</basedir><logdir>/tmp</logdir>
+    <webroot>/usr/share/icecast2/web</webroot><adminroot>/usr/share/icecast2/admin</adminroot>
+  </paths>
+  <logging><accesslog>-</accesslog><errorlog>-</errorlog><loglevel>2</loglevel></logging>
+  <security><chroot>0</chroot>{user}</security>
+</icecast>
+"""

@@ -1,0 +1,155 @@
+"""`serve --icecast` with a real icecast2, heard through ffmpeg: what arrives is what the session made."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+from safa_server.client import SafaClient
+from safa_server.radio.icecast import Mount
+from safa_server.radio.source import IcecastWay
+from safa_stream.errors import FailureError, UsageError
+from safa_stream.scene import parse_prompts
+from safa_stream.session.messages import Prompt
+from tests.clients.proofs import Proof, Proofs
+from tests.clients.radio import PASSWORD, Icecast, OnAir, heard, icecast, on_air, on_grid, version, whole_numbers
+from tests.clients.sound_servers import equal_stretch
+
+FRAMES = 96_000
+MOUNTS = ("live.flac?name=Forest", "small.flac?bits=16", "live.opus", "live.mp3?bitrate=128")
+
+
+@pytest.fixture(scope="module")
+def radio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Icecast, OnAir]]:
+    """A server with four mounts, all of which sound."""
+    folder = tmp_path_factory.mktemp("radio")
+    with icecast(folder) as station:
+        sources = ",".join(map(station.source, MOUNTS))
+        with on_air(folder, "--icecast", sources, SAFA_ICECAST_PASSWORD=PASSWORD) as server:
+            for mount in MOUNTS:
+                server.sounding(name(station, mount))
+            yield station, server
+
+
+def name(station: Icecast, mount: str) -> str:
+    """What the server calls a mount."""
+    return station.source(mount.partition("?")[0])
+
+
+class TestSound:
+    def test_flac_is_the_session_to_the_last_bit(self, radio: tuple[Icecast, OnAir], proofs: Proofs) -> None:
+        station, server = radio
+
+        def listen() -> tuple[bytes, bytes]:
+            with ThreadPoolExecutor() as pool:
+                wide = pool.submit(heard, station.url("live.flac"), FRAMES, "s32")
+                small = pool.submit(heard, station.url("small.flac"), FRAMES, "s16")
+                return wide.result(), small.result()
+
+        (wide, small), made = server.while_made(listen)
+        for bits, frames in ((24, whole_numbers(wide, 24, "<i4")), (16, whole_numbers(small, 16, "<i2"))):
+            assert len(frames) == FRAMES and np.abs(frames).max() > 1e-3
+            _, equal = equal_stretch(on_grid(made, bits), frames)
+            assert equal == len(frames), f"{equal} of {len(frames)} frames are equal"
+            dropped = server.metric("safa_broadcast_samples_dropped_total", name(station, "live.flac"))
+            proofs.tell(
+                Proof(
+                    "Icecast",
+                    f"exact: FLAC, rounded to {bits} bits, as ffmpeg {version('ffmpeg')} hears the mount",
+                    version("icecast2"),
+                    frames_equal=equal,
+                    underruns=round(dropped),
+                )
+            )
+
+    @pytest.mark.parametrize("mount", ["live.opus", "live.mp3"])
+    def test_opus_and_mp3_sound_like_it(self, mount: str, radio: tuple[Icecast, OnAir]) -> None:
+        station, server = radio
+        raw, made = server.while_made(lambda: heard(station.url(mount), 48_000, "f32"))
+        frames = np.frombuffer(raw, "<f4").reshape(-1, 2)
+        assert likeness(made[:, 0], frames[:, 0]) > 0.9
+
+    def test_it_is_back_when_the_server_is(self, radio: tuple[Icecast, OnAir], proofs: Proofs) -> None:
+        station, server = radio
+        lossless = name(station, "live.flac")
+        lost = server.metric("safa_broadcast_lost_total", lossless)
+        position = server.steered(SafaClient.state)["position"]
+        station.pull_out()
+        server.until("safa_broadcast_connected", lossless, lambda now: now == 0)
+        assert server.steered(SafaClient.state)["position"] > position, "the session itself goes on"
+        station.start()
+        server.until("safa_broadcast_connected", lossless, lambda now: now == 1)
+        server.sounding(lossless)
+        assert server.metric("safa_broadcast_lost_total", lossless) == lost + 1
+        assert server.metric("safa_broadcast_samples_unheard_total", lossless) > 0
+        said = server.log.read_text()
+        assert f"{lossless} is gone (" in said and f"{lossless} hears the session again after" in said
+        wide, made = server.while_made(lambda: heard(station.url("live.flac"), 48_000, "s32"))
+        frames = whole_numbers(wide, 24, "<i4")
+        _, equal = equal_stretch(on_grid(made, 24), frames)
+        assert equal == len(frames)
+        proofs.tell(
+            Proof("Icecast", "exact: FLAC after icecast2 was killed and started again", version("icecast2"), equal, 0)
+        )
+
+
+class TestWords:
+    def test_the_prompt_is_the_title_where_the_format_lets_it_change(self, radio: tuple[Icecast, OnAir]) -> None:
+        station, server = radio
+
+        async def change(client: SafaClient) -> None:
+            await client.send(Prompt(layer=0, prompts=parse_prompts("café, birds:0.5")))
+
+        server.steered(change)
+        end = time.monotonic() + 20
+        while (title := (station.sources() or {})["live.mp3"].get("title")) != "café, birds:0.5":
+            assert time.monotonic() < end, f"the title stays {title!r}"
+            time.sleep(0.1)
+        assert (station.sources() or {})["live.flac"]["server_name"] == "Forest"
+
+    def test_the_password_is_in_no_log_and_no_command_line(self, radio: tuple[Icecast, OnAir]) -> None:
+        _, server = radio
+        shown = [server.log.read_text(), *server.children().values()]
+        assert sum("ffmpeg" in words for words in shown) >= len(MOUNTS)
+        for words in shown:
+            assert PASSWORD not in words and quote(PASSWORD, safe="") not in words
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("mount", "password", "error", "said"),
+        [
+            ("other.flac", "wrong", UsageError, "/other.flac refuses the password of 'source'"),
+            ("live.flac", PASSWORD, FailureError, "/live.flac refuses the source: Mountpoint in use (403)"),
+        ],
+    )
+    def test_a_refusal_is_one_line(
+        self, mount: str, password: str, error: type[Exception], said: str, radio: tuple[Icecast, OnAir]
+    ) -> None:
+        station, _ = radio
+        way = IcecastWay(Mount.parse(station.source(mount), password), 48_000, 2)
+        with pytest.raises(error) as raised:
+            asyncio.run(way.connect("rain"))
+        assert str(raised.value) == station.source("").rstrip("/") + said
+
+    def test_a_server_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        away = Icecast(tmp_path)
+        way = IcecastWay(Mount.parse(away.source("live.flac"), PASSWORD), 48_000, 2)
+        with pytest.raises(FailureError, match=r"^icecast://127.0.0.1:\d+/live.flac cannot be reached: "):
+            asyncio.run(way.connect("rain"))
+
+
+def likeness(made: np.ndarray, frames: np.ndarray) -> float:
+    """Highest correlation of the middle of `frames` with a stretch of `made` of the same length."""
+    part = frames[len(frames) // 4 : 3 * len(frames) // 4].astype(np.float64)
+    size = 1 << (len(made) + len(part)).bit_length()
+    cross = np.fft.irfft(np.fft.rfft(made, size) * np.conj(np.fft.rfft(part, size)), size)
+    at = int(cross[: len(made) - len(part)].argmax())
+    return float(np.corrcoef(made[at : at + len(part)], part)[0, 1])
