@@ -27,8 +27,8 @@ from tests.clients.sound_servers import equal_stretch
 
 FRAMES = 96_000
 GROUP = "239.192.77.5"
-#: Linux's number, which Python does not name.
-IP_RECVTTL = 12
+#: Linux's numbers, which Python does not name.
+IP_RECVTTL, SO_TIMESTAMPNS = 12, 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One RTP packet (RFC 3550, 5.1). at: seconds when it came."""
+    """One RTP packet (RFC 3550, 5.1). at: seconds when the kernel had it."""
 
     at: float
     payload_type: int
@@ -110,15 +110,18 @@ class TestReceivers:
 class TestPackets:
     def test_they_are_alike_follow_each_other_and_come_one_by_one(self, radio: tuple[Ports, Path, OnAir]) -> None:
         ports, _, _ = radio
-        packets = list(listen(ports.here, 200))
+        packets = list(listen(ports.here, 400))
         assert {packet.payload_type for packet in packets} == {101}
         assert {len(packet.payload) for packet in packets} == {240 * 2 * 3}
         assert len({packet.source for packet in packets}) == 1
         for before, after in zip(packets, packets[1:], strict=False):
             assert after.number == (before.number + 1) % 2**16
             assert after.stamp == (before.stamp + 240) % 2**32
+        # A machine that has no time for it sends late packets at once; one quiet half second shows what is meant. What
+        # is sent block by block has never a median like this: three of four gaps are nothing.
         gaps = np.diff([packet.at for packet in packets])
-        assert np.median(gaps) == pytest.approx(0.005, abs=0.002), "not in bursts of a block"
+        medians = [float(np.median(gaps[at : at + 100])) for at in range(0, len(gaps) - 99, 25)]
+        assert min(abs(median - 0.005) for median in medians) < 0.002, medians
 
     def test_a_group_is_sent_to_with_few_hops(self, radio: tuple[Ports, Path, OnAir]) -> None:
         ports, sdp, _ = radio
@@ -192,9 +195,11 @@ def listen(port: int, count: int) -> Iterator[Packet]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         listener.bind(("127.0.0.1", port))
+        listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         listener.settimeout(PATIENCE)
         for _ in range(count):
-            data = listener.recv(2048)
+            data, ((_, _, stamped),), _, _ = listener.recvmsg(2048, 64)
+            seconds, nanoseconds = struct.unpack("@ll", stamped)
             first, second, number, stamp, source = struct.unpack("!BBHII", data[:HEADER])
             assert first == 0x80
-            yield Packet(time.monotonic(), second & 0x7F, number, stamp, source, data[HEADER:])
+            yield Packet(seconds + nanoseconds / 1e9, second & 0x7F, number, stamp, source, data[HEADER:])

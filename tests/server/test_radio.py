@@ -1,0 +1,506 @@
+"""Broadcasts without other programs: the tap, both protocols as values, and a way out that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from safa_server.radio import broadcast as broadcast_module
+from safa_server.radio.broadcast import Broadcast, BroadcastEvent, title_of
+from safa_server.radio.child import Child, need
+from safa_server.radio.encodings import Encoding
+from safa_server.radio.icecast import Mount, title_taken
+from safa_server.radio.radio import Radio
+from safa_server.radio.rtp import Target, as_l16, as_l24, sdp
+from safa_server.radio.tap import Tap
+from safa_server.radio.way import Line
+from safa_server.ring import FADE
+from safa_server.settings import Settings
+from safa_server.station import BLOCK, BURST_SECONDS, Block
+from safa_stream.errors import FailureError, UsageError
+from safa_stream.types import FloatArray
+
+RATE = 48_000
+SECRET = "pass word:@"
+
+
+def block(value: float, number: int = 0) -> Block:
+    return Block(np.full((2, BLOCK), value, np.float32), number * BLOCK, number, 0, 1)
+
+
+def drained(tap: Tap) -> FloatArray:
+    parts = []
+    while (samples := tap.pull()) is not None:
+        parts.append(samples)
+    return np.concatenate(parts, axis=1) if parts else np.zeros((2, 0), np.float32)
+
+
+class TestTap:
+    def test_blocks_leave_as_they_came(self) -> None:
+        tap, rng = Tap(RATE, 2, 1.0), np.random.default_rng(1)
+        blocks = [rng.standard_normal((2, BLOCK)).astype(np.float32) for _ in range(5)]
+        for samples in blocks:
+            tap.push(samples)
+        assert tap.waiting == 5 * BLOCK
+        assert np.array_equal(drained(tap), np.concatenate(blocks, axis=1))
+        assert (tap.waiting, tap.dropped) == (0, 0)
+
+    def test_the_oldest_gives_way_and_is_counted(self) -> None:
+        tap = Tap(RATE, 2, 0.1)
+        for number in range(8):
+            tap.push(block(number).samples)
+        assert (tap.waiting, tap.dropped) == (5 * BLOCK, 3 * BLOCK)
+        assert drained(tap)[0, ::BLOCK].tolist() == [3, 4, 5, 6, 7]
+
+    def test_rest_is_silence_as_fast_as_time_goes_by_and_makes_up_for_the_burst(self) -> None:
+        tap = Tap(RATE, 2, 10.0)
+        tap.push(block(0.5).samples)
+        drained(tap)
+        for step in range(101):
+            tap.rest(100 + step * 0.01)
+        assert drained(tap).shape[1] == pytest.approx((1.0 - BURST_SECONDS) * RATE, abs=BLOCK)
+
+    def test_sound_fades_into_a_silence_and_out_of_it(self) -> None:
+        tap = Tap(RATE, 2, 10.0)
+        tap.push(block(0.5).samples)
+        for now in (0.0, 1.0):
+            tap.rest(now)
+        for _ in range(2):
+            tap.push(block(-0.5).samples)
+        heard = drained(tap)
+        assert np.abs(np.diff(heard)).max() < 0.5 * np.pi / 2 / FADE * 1.01, "no step, so no click"
+        assert not heard[:, BLOCK + FADE : -2 * BLOCK].any()
+        assert (heard[:, -BLOCK:] == -0.5).all()
+
+    def test_a_short_pause_changes_nothing(self) -> None:
+        tap = Tap(RATE, 2, 10.0)
+        tap.push(block(0.5).samples)
+        tap.rest(0.0)
+        tap.rest(BURST_SECONDS)
+        tap.push(block(0.25).samples)
+        assert np.array_equal(drained(tap), np.concatenate([block(0.5).samples, block(0.25).samples], axis=1))
+
+
+class TestMount:
+    def test_an_address_says_all_that_is_needed(self) -> None:
+        mount = Mount.parse("icecast://dj:a%3Ab@radio.example:9000/a/live.flac?bits=16&name=Wood&public=1")
+        assert (mount.host, mount.port, mount.mount, mount.user, mount.password) == (
+            "radio.example",
+            9000,
+            "/a/live.flac",
+            "dj",
+            "a:b",
+        )
+        assert mount.encoding == Encoding("flac", 16) and mount.public and mount.about == {"Ice-Name": "Wood"}
+        assert mount.name == "icecast://radio.example:9000/a/live.flac"
+        plain = Mount.parse("icecast://[::1]/live?format=opus", SECRET)
+        assert (plain.port, plain.password, plain.encoding) == (8000, SECRET, Encoding("opus", 24, 160))
+        assert plain.name == "icecast://[::1]:8000/live"
+        assert Mount.parse("icecasts://radio.example/x.mp3", SECRET).port == 443
+
+    @pytest.mark.parametrize(
+        ("address", "said"),
+        [
+            ("http://h/live.flac", "is like icecast://HOST:8000/live.flac, not 'http://h/live.flac'"),
+            ("icecast:///live.flac", "is like icecast://HOST"),
+            ("icecast://h", "is like icecast://HOST"),
+            ("icecast://h:99999/live.flac", "host or port is wrong"),
+            ("icecast://h/live.wav", "must end in .flac, .opus or .mp3"),
+            ("icecast://h/live.mp3?bits=16", "'bits' must be 16 or 24, and is for flac only"),
+            ("icecast://h/live.flac?bitrate=128", "'bitrate' must be 16 to 510 kbit/s, for opus and mp3"),
+            ("icecast://h/live.opus?bitrate=9000", "'bitrate' must be 16 to 510"),
+            ("icecast://h/live.opus?loud=1", "unknown option 'loud'; known: format, bits"),
+            ("icecast://h/live.opus?public=yes", "'public' must be 0 or 1"),
+            ("icecast://h/live.opus?name=a%0d%0aIce-Evil:1", "'name' must be printable"),
+        ],
+    )
+    def test_what_is_wrong_with_an_address_is_said_without_its_password(self, address: str, said: str) -> None:
+        for with_secret in (address, address.replace("://", "://source:verysecret@")):
+            with pytest.raises(UsageError) as raised:
+                Mount.parse(with_secret, "verysecret")
+            assert said in str(raised.value) and "verysecret" not in str(raised.value)
+            assert "\n" not in str(raised.value)
+
+    def test_a_password_is_needed_and_not_shown(self) -> None:
+        with pytest.raises(UsageError, match=r"^icecast://h/live.flac needs a password: in SAFA_ICECAST_PASSWORD"):
+            Mount.parse("icecast://h/live.flac")
+        assert SECRET not in repr(Mount.parse("icecast://h/live.flac", SECRET))
+
+    def test_the_request_is_put_with_what_the_stream_is(self) -> None:
+        mount = Mount.parse("icecast://h/live.opus?genre=Nature", "pw")
+        assert mount.request(48_000, 2) == (
+            b"PUT /live.opus HTTP/1.1\r\nHost: h:8000\r\nAuthorization: Basic c291cmNlOnB3\r\n"
+            b"User-Agent: safa-stream\r\nContent-Type: audio/ogg\r\nIce-Public: 0\r\n"
+            b"Ice-Audio-Info: samplerate=48000;channels=2\r\nIce-Genre: Nature\r\nExpect: 100-continue\r\n\r\n"
+        )
+        asked = mount.title_request("café\r\n& rain").decode()
+        assert "/admin/metadata?mode=updinfo&mount=/live.opus&charset=UTF-8&song=caf%C3%A9%0D%0A%26%20rain " in asked
+        assert title_taken(b"HTTP/1.0 200 OK\r\n\r\n<message>Metadata update successful</message>")
+        assert not title_taken(b"HTTP/1.0 200 OK\r\n\r\n<message>Mountpoint will not accept URL updates</message>")
+
+    def test_an_answer_is_read_as_far_as_it_came(self) -> None:
+        mount = Mount.parse("icecast://h/live.flac", SECRET)
+        whole = b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\nHTTP/1.0 200 OK\r\n\r\n"
+        assert [mount.judge(whole[:end]) for end in (0, 10, 44, len(whole))] == [False, False, False, True]
+        with pytest.raises(UsageError, match="refuses the password of 'source'"):
+            mount.judge(b"HTTP/1.0 401 Authentication Required\r\n\r\nYou need to authenticate\r\n")
+        with pytest.raises(FailureError, match=r"refuses the source: too many sources connected \(403\)"):
+            mount.judge(b"HTTP/1.0 403 Forbidden\r\nServer: Icecast\r\n\r\n<b>too many sources</b> connected")
+
+    def test_only_what_ffmpeg_takes_leaves_for_it(self) -> None:
+        samples = np.array([[0.5, -1.0], [0.25, 2.0]], np.float32)
+        assert Encoding("flac", 16).payload(samples) == np.array([16384, 8192, -32768, 32767], "<i2").tobytes()
+        assert len(Encoding("flac", 24).payload(samples)) == 12
+        assert Encoding("opus").payload(samples) == np.array([0.5, 0.25, -1.0, 2.0], "<f4").tobytes()
+        command = Encoding("mp3", bit_rate=128).command(44_100, 2, "rain; rm -rf")
+        assert {"f32le", "44100", "128k", "title=rain; rm -rf"} <= set(command)
+
+
+class TestTarget:
+    def test_a_target_is_a_host_and_a_port(self) -> None:
+        assert Target.parse("10.0.0.7:5004") == Target("10.0.0.7", 5004)
+        assert Target.parse("5004") == Target("127.0.0.1", 5004)
+        assert Target.parse("rtp://[ff02::1]:5004?format=L16&pt=97&ptime=1&ttl=3&iface=eth0") == Target(
+            "ff02::1", 5004, "L16", 97, 1.0, 3, "eth0"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("radio", "is like HOST:5004"),
+            ("h:0", "is like HOST:5004"),
+            ("h:70000", "is like HOST:5004"),
+            ("a b:5004", "is like HOST:5004"),
+            ("h:5004/x", "is like HOST:5004"),
+            ("h:5004?format=opus", "'format' must be L24 or L16"),
+            ("h:5004?pt=8", "'pt' must be from 96 to 127, not '8'"),
+            ("h:5004?ttl=300", "'ttl' must be from 0 to 255"),
+            ("h:5004?ptime=20", "'ptime' must be one of 5, 4, 1"),
+            ("h:5004?iface=a%20!", "'iface' must be a network interface's name"),
+            ("h:5004?speed=1", "unknown option 'speed'"),
+        ],
+    )
+    def test_what_is_wrong_with_a_target_is_said(self, text: str, said: str) -> None:
+        with pytest.raises(UsageError) as raised:
+            Target.parse(text)
+        assert said in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("rate", "channels", "format", "samples"),
+        [
+            (48_000, 2, "L24", 240),
+            (48_000, 1, "L16", 240),
+            (44_100, 2, "L24", 220),
+            (48_000, 8, "L24", 48),
+            (48_000, 16, "L24", 12),
+        ],
+    )
+    def test_the_longest_packet_that_fits_is_sent(self, rate: int, channels: int, format: str, samples: int) -> None:
+        assert Target("h", 5004, format).packet_samples(rate, channels) == samples
+
+    def test_a_packet_that_does_not_fit_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="5 ms of 8 channels at 48000 Hz do not fit a packet"):
+            Target("h", 5004, packet_ms=5.0).packet_samples(48_000, 8)
+
+    def test_samples_are_big_endian(self) -> None:
+        samples = np.array([[0.5], [-(2.0**-23)]], np.float32)
+        assert as_l24(samples) == bytes([0x40, 0, 0, 0xFF, 0xFF, 0xFF])
+        assert as_l16(samples) == bytes([0x40, 0, 0, 0])
+
+    def test_packets_leave_on_a_clock_unless_a_device_is_the_clock(self) -> None:
+        paced = Target("239.1.2.3", 5004, ttl=4, interface="eth0").command("239.1.2.3", 48_000, 2, True)
+        assert {"sync=true", "ts-offset=40000000", "ttl-mc=4", "multicast-iface=eth0"} <= set(paced)
+        assert {"rtpL24pay", "pcm-format=s24be", "min-ptime=5000000", "max-ptime=5000000", "pt=96"} <= set(paced)
+        plain = Target("h", 5004).command("10.0.0.7", 48_000, 2, False)
+        assert {"sync=false", "ts-offset=0", "host=10.0.0.7"} <= set(plain)
+        assert not any("ttl" in word for word in plain)
+
+    def test_the_description_names_every_target(self) -> None:
+        targets = (Target("239.1.2.3", 5004, ttl=4), Target("fd00::7", 5006, "L16", 97))
+        assert sdp(targets, 48_000, 2, "10.0.0.1", 7).split("\r\n") == [
+            "v=0",
+            "o=- 7 7 IN IP4 10.0.0.1",
+            "s=safa-stream",
+            "t=0 0",
+            "m=audio 5004 RTP/AVP 96",
+            "c=IN IP4 239.1.2.3/4",
+            "a=rtpmap:96 L24/48000/2",
+            "a=ptime:5",
+            "a=recvonly",
+            "m=audio 5006 RTP/AVP 97",
+            "c=IN IP6 fd00::7",
+            "a=rtpmap:97 L16/48000/2",
+            "a=ptime:5",
+            "a=recvonly",
+            "",
+        ]
+
+
+class TestSettings:
+    def test_the_radio_is_what_the_settings_ask_for(self) -> None:
+        settings = Settings(
+            prompt="rain", icecast=("icecast://h/live.flac",), icecast_password=SECRET, rtp=("5004", "5006")
+        )
+        radio = Radio.of(settings)
+        assert [one.name for one in (*radio.mounts, *radio.targets)] == [
+            "icecast://h:8000/live.flac",
+            "rtp://127.0.0.1:5004",
+            "rtp://127.0.0.1:5006",
+        ]
+        with pytest.raises(UsageError, match="rtp://127.0.0.1:5004 is given twice"):
+            Radio.of(Settings(prompt="rain", rtp=("5004", "5004?format=L16")))
+
+    def test_there_must_be_something_to_send(self) -> None:
+        with pytest.raises(UsageError, match="need the session that they send: 'prompt' or 'scene'"):
+            Settings(rtp=("5004",))
+        with pytest.raises(UsageError, match="'rtp_sdp' needs 'rtp'"):
+            Settings(prompt="rain", rtp_sdp=Path("a.sdp"))
+
+
+class TestChild:
+    def test_a_program_that_is_missing_names_its_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(UsageError, match="ffmpeg is not installed: apt-get install --no-install-recommends ffmpeg"):
+            need("ffmpeg")
+
+    def test_a_program_that_ends_is_told_with_its_last_words_and_sees_no_settings(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SAFA_ICECAST_PASSWORD", SECRET)
+
+        async def run() -> str:
+            script = 'echo first >&2; echo "it is over: [$SAFA_ICECAST_PASSWORD]" >&2; exit 3'
+            child = await Child.start(["sh", "-c", script])
+            with pytest.raises(FailureError) as raised:
+                for _ in range(1000):
+                    await child.feed(bytes(4096))
+            await child.end()
+            return str(raised.value)
+
+        assert asyncio.run(run()) == "sh has ended: it is over: []"
+
+    def test_a_program_that_does_not_want_to_end_is_ended(self) -> None:
+        async def run() -> str:
+            child = await Child.start(["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"])
+            await child.output.readline()
+            await child.end()
+            return await child.ended()
+
+        assert asyncio.run(run()) == "sh has ended: by signal 9"
+
+
+class FakeStation:
+    """A station as a broadcast sees it."""
+
+    rate, channels, pacing, position = RATE, 2, "live", 0
+
+    def __init__(self) -> None:
+        self.playing, self.closed, self.first_block_at = True, False, 0.0
+        self.prompts = "rain"
+        self.callback: Callable[[Block], None] = lambda _: None
+
+    def on_block(self, callback: Callable[[Block], None]) -> Callable[[], None]:
+        self.callback = callback
+        return lambda: None
+
+    def state(self) -> dict[str, Any]:
+        return {"layers": [{"prompts": self.prompts, "ending": False, "mute": False}]}
+
+
+class FakeLine:
+    """Takes what it is given until it is told to break, and nothing while it is `stuck`."""
+
+    def __init__(self) -> None:
+        self.heard: list[FloatArray] = []
+        self.titles: list[str] = []
+        self.broken, self.free = asyncio.Event(), asyncio.Event()
+        self.free.set()
+        self.ended = ""
+
+    async def send(self, samples: FloatArray) -> None:
+        await self.free.wait()
+        self.heard.append(samples)
+
+    async def tell(self, title: str) -> None:
+        self.titles.append(title)
+
+    async def lost(self) -> str:
+        await self.broken.wait()
+        return "pulled out"
+
+    async def finish(self, seconds: float) -> None:
+        self.ended = "finished"
+
+    async def end(self) -> None:
+        self.ended = self.ended or "ended"
+
+
+class FakeWay:
+    """Gives a new line, or fails as often as it is told to."""
+
+    name = "fake://here"
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures, self.lines = list(failures), list[FakeLine]()
+
+    def check(self) -> None:
+        pass
+
+    async def connect(self, title: str) -> Line:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.lines.append(FakeLine())
+        return self.lines[-1]
+
+
+class Rig:
+    """A broadcast of a fake station on a fake way."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.station, self.way, self.said = FakeStation(), FakeWay(*failures), list[BroadcastEvent]()
+        self.broadcast = Broadcast(self.station, self.way, self.said.append)  # type: ignore[arg-type]
+
+    @property
+    def names(self) -> list[str]:
+        return [event.name for event in self.said]
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that a test can wait for."""
+    for name in ("FIRST_RETRY", "LONGEST_RETRY", "TITLE_SECONDS"):
+        monkeypatch.setattr(broadcast_module, name, 0.01)
+    monkeypatch.setattr(broadcast_module, "STALL_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("quick")
+class TestBroadcast:
+    def test_a_line_that_breaks_is_taken_again_and_the_rest_is_counted(self) -> None:
+        async def run() -> None:
+            rig = Rig()
+            await rig.broadcast.start()
+            rig.station.callback(block(0.5))
+            await until(lambda: len(rig.way.lines[0].heard) == 1)
+            rig.way.failures = [FailureError("away"), FailureError("away"), UsageError("no longer welcome")]
+            rig.way.lines[0].broken.set()
+            await until(lambda: not rig.broadcast.status.connected)
+            rig.station.callback(block(0.25, 1))
+            await until(lambda: rig.broadcast.status.connected)
+            rig.station.callback(block(0.125, 2))
+            await until(lambda: len(rig.way.lines[1].heard) == 1)
+            await rig.broadcast.stop()
+            status = rig.broadcast.status
+            assert rig.names == ["connected", "lost", "waiting", "waiting", "back"], "what fails alike is said once"
+            assert "fake://here is gone (pulled out); trying again" in rig.said[1].text
+            assert (status.sent, status.unheard, status.dropped, status.lost) == (2 * BLOCK, BLOCK, 0, 1)
+            assert [line.ended for line in rig.way.lines] == ["ended", "finished"]
+            assert rig.way.lines[1].heard[0][0, 0] == 0.125
+
+        asyncio.run(run())
+
+    def test_another_end_that_is_not_there_yet_is_waited_for(self) -> None:
+        async def run() -> None:
+            rig = Rig(FailureError("away"))
+            await rig.broadcast.start()
+            assert rig.names == ["waiting"] and rig.said[0].text == "away; trying again"
+            await until(lambda: rig.broadcast.status.connected)
+            await rig.broadcast.stop()
+
+        asyncio.run(run())
+
+    def test_what_can_never_be_is_raised_at_once(self) -> None:
+        async def run() -> None:
+            rig = Rig(UsageError("wrong password"))
+            with pytest.raises(UsageError, match="wrong password"):
+                await rig.broadcast.start()
+            await rig.broadcast.stop()
+
+        asyncio.run(run())
+
+    def test_a_slow_end_loses_its_oldest_sound_and_holds_nobody_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(broadcast_module, "STALL_SECONDS", 10.0)
+        monkeypatch.setattr(broadcast_module, "QUEUE_SECONDS", 0.1)
+
+        async def run() -> None:
+            rig = Rig()
+            await rig.broadcast.start()
+            line = rig.way.lines[0]
+            line.free.clear()
+            rig.station.callback(block(0))
+            await asyncio.sleep(0.05)
+            for number in range(1, 9):
+                rig.station.callback(block(number, number))
+            line.free.set()
+            await until(lambda: len(line.heard) == 6)
+            assert [samples[0, 0] for samples in line.heard] == [0, 4, 5, 6, 7, 8]
+            assert rig.broadcast.status.dropped == 3 * BLOCK
+            assert rig.said[-1].name == "dropped" and "0.06 s were left out" in rig.said[-1].text
+            await rig.broadcast.stop()
+
+        asyncio.run(run())
+
+    def test_an_end_that_takes_nothing_has_gone(self) -> None:
+        async def run() -> None:
+            rig = Rig()
+            await rig.broadcast.start()
+            rig.way.lines[0].free.clear()
+            rig.station.callback(block(0.5))
+            await until(lambda: "lost" in rig.names)
+            assert "it took nothing for 0.1 s" in rig.said[1].text
+            await rig.broadcast.stop()
+
+        asyncio.run(run())
+
+    @pytest.mark.parametrize("why", ["paused", "not begun", "over"])
+    def test_a_session_that_rests_is_silence(self, why: str) -> None:
+        async def run() -> None:
+            rig = Rig()
+            rig.station.playing = why != "paused"
+            rig.station.closed = why == "over"
+            if why == "not begun":
+                rig.station.first_block_at = None  # type: ignore[assignment]
+            await rig.broadcast.start()
+            await until(lambda: rig.broadcast.status.sent >= 5 * BLOCK)
+            assert not any(samples.any() for samples in rig.way.lines[0].heard)
+            await rig.broadcast.stop()
+
+        asyncio.run(run())
+
+    def test_the_other_end_is_told_each_title_once(self) -> None:
+        async def run() -> None:
+            rig = Rig()
+            await rig.broadcast.start()
+            await until(lambda: rig.way.lines[0].titles == ["rain"])
+            rig.station.prompts = "sea"
+            await until(lambda: len(rig.way.lines[0].titles) == 2)
+            await asyncio.sleep(0.05)
+            assert rig.way.lines[0].titles == ["rain", "sea"]
+            await rig.broadcast.stop()
+
+        asyncio.run(run())
+
+
+def test_a_title_is_the_prompts_of_what_is_heard() -> None:
+    def layer(prompts: str, **more: bool) -> dict[str, Any]:
+        return {"prompts": prompts, "ending": False, "mute": False} | more
+
+    layers = [
+        layer("rain\non a tent"),
+        layer("birds"),
+        layer("birds"),
+        layer("sea", mute=True),
+        layer("x", ending=True),
+    ]
+    assert title_of({"layers": layers}) == "rain on a tent + birds"
+    assert title_of({"layers": []}) == "silence"
