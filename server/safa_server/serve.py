@@ -39,7 +39,7 @@ from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
 from safa_server.websocket import Front, Route
-from safa_stream.errors import OutputError, SceneError
+from safa_stream.errors import OutputError, SceneError, UsageError
 from safa_stream.models import load
 
 log = logging.getLogger("safa_server")
@@ -91,6 +91,10 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
             address, stations.main = replace(address, session=main.id, session_token=main.token), main
             await _play_on_device(stack, settings, main, hub.metrics)
             await stack.enter_async_context(radio.on_air(main, hub.metrics))
+        elif radio.mounts or radio.targets:
+            raise UsageError(
+                "no session of the server's own was restored that 'icecast' or 'rtp' could send: give a 'prompt'"
+            )
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
             _write_ready(settings.ready_file, address)

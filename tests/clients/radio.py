@@ -24,6 +24,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from safa_server.client import SafaClient
+from safa_server.station import BLOCK
 from safa_stream.types import FloatArray
 from tests.clients.programs import ROOT, program
 
@@ -51,6 +52,10 @@ class OnAir:
         text = urlopen(f"{self.url}/metrics").read().decode()
         samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
         return next(one.value for one in samples if one.name == name and one.labels == {"broadcast": broadcast})
+
+    def left_out(self, broadcast: str) -> int:
+        """Blocks that a broadcast had no time for."""
+        return round(self.metric("safa_broadcast_samples_dropped_total", broadcast) / BLOCK)
 
     def until(self, name: str, broadcast: str, reached: Callable[[float], bool]) -> None:
         """Wait for a figure to get there."""

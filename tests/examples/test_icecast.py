@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
+import soundfile
 
 from safa_server.client import SafaClient
 from safa_server.radio.icecast import Mount
@@ -21,6 +23,7 @@ from safa_stream.session.messages import Prompt
 from tests.clients.proofs import Proof, Proofs
 from tests.clients.radio import PASSWORD, Icecast, OnAir, heard, icecast, on_air, on_grid, version, whole_numbers
 from tests.clients.sound_servers import equal_stretch
+from tests.server.certificates import make_certificates
 
 FRAMES = 96_000
 MOUNTS = ("live.flac?name=Forest", "small.flac?bits=16", "live.opus", "live.mp3?bitrate=128")
@@ -58,14 +61,13 @@ class TestSound:
             assert len(frames) == FRAMES and np.abs(frames).max() > 1e-3
             _, equal = equal_stretch(on_grid(made, bits), frames)
             assert equal == len(frames), f"{equal} of {len(frames)} frames are equal"
-            dropped = server.metric("safa_broadcast_samples_dropped_total", name(station, "live.flac"))
             proofs.tell(
                 Proof(
                     "Icecast",
                     f"exact: FLAC, rounded to {bits} bits, as ffmpeg {version('ffmpeg')} hears the mount",
                     version("icecast2"),
                     frames_equal=equal,
-                    underruns=round(dropped),
+                    underruns=server.left_out(name(station, "live.flac" if bits == 24 else "small.flac")),
                 )
             )
 
@@ -95,9 +97,8 @@ class TestSound:
         frames = whole_numbers(wide, 24, "<i4")
         _, equal = equal_stretch(on_grid(made, 24), frames)
         assert equal == len(frames)
-        proofs.tell(
-            Proof("Icecast", "exact: FLAC after icecast2 was killed and started again", version("icecast2"), equal, 0)
-        )
+        compared = "exact: FLAC after icecast2 was killed and started again"
+        proofs.tell(Proof("Icecast", compared, version("icecast2"), equal, server.left_out(lossless)))
 
 
 class TestWords:
@@ -144,6 +145,39 @@ class TestRefusals:
         way = IcecastWay(Mount.parse(away.source("live.flac"), PASSWORD), 48_000, 2)
         with pytest.raises(FailureError, match=r"^icecast://127.0.0.1:\d+/live.flac cannot be reached: "):
             asyncio.run(way.connect("rain"))
+
+
+class TestEncrypted:
+    def test_a_server_with_tls_is_held_to_its_certificate(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Debian's icecast2 2.4.4 has no TLS: the other end is a few lines of ours, the encoder is the real one.
+        made, rng = make_certificates(tmp_path), np.random.default_rng(1)
+        sound = rng.uniform(-1, 1, (2, 48_000)).astype(np.float32)
+        got: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            got.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            got.append(await reader.read(-1))
+            writer.close()
+
+        async def send() -> None:
+            server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=made.server_context())
+            port = server.sockets[0].getsockname()[1]
+            way = IcecastWay(Mount.parse(f"icecasts://127.0.0.1:{port}/live.flac", PASSWORD), 48_000, 2)
+            with pytest.raises(FailureError, match="cannot be reached: .*certificate"):
+                await way.connect("rain")
+            monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
+            line = await way.connect("rain")
+            await line.send(sound)
+            await line.finish(10)
+            server.close()
+
+        asyncio.run(send())
+        frames, rate = soundfile.read(BytesIO(got[1]), dtype="float32")
+        assert got[0].startswith(b"PUT /live.flac HTTP/1.1\r\n") and rate == 48_000
+        assert np.array_equal(frames, on_grid(sound.T, 24))
 
 
 def likeness(made: np.ndarray, frames: np.ndarray) -> float:
