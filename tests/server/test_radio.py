@@ -455,8 +455,10 @@ class TestBroadcast:
             rig = Rig()
             await rig.broadcast.start()
             rig.way.lines[0].free.clear()
-            rig.station.callback(block(0.5))
+            for number in range(3):
+                rig.station.callback(block(0.5, number))
             await until(lambda: "lost" in rig.names)
+            assert (rig.broadcast.status.sent, rig.broadcast.status.unheard) == (0, 3 * BLOCK)
             assert "it took nothing for 0.1 s" in rig.said[1].text
             await rig.broadcast.stop()
 

@@ -48,7 +48,8 @@ class BroadcastStatus:
     """How it stands. Counters run since the beginning, over every new line.
 
     sent: samples handed on, silence while the session rests among them; dropped: samples that were too many for the
-    other end; unheard: samples that left the session while there was no line; lost: lines that broke.
+    other end; unheard: samples that waited when a line broke, or left the session while there was none; lost: lines that
+    broke.
     """
 
     name: str
@@ -105,10 +106,13 @@ class Broadcast:
 
     def _take(self, block: Block) -> None:
         if self._line is None:
-            self._status = replace(self._status, unheard=self._status.unheard + block.samples.shape[1])
+            self._unheard(block.samples.shape[1])
             return
         self._tap.push(block.samples)
         self._came.set()
+
+    def _unheard(self, samples: int) -> None:
+        self._status = replace(self._status, unheard=self._status.unheard + samples)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -120,6 +124,7 @@ class Broadcast:
             if lost is not None:
                 self._line = None
                 self._status = replace(self._status, connected=False, lost=self._status.lost + 1)
+                self._unheard(self._tap.clear())
                 if time.monotonic() - began > GOOD_SECONDS:
                     self._wait = FIRST_RETRY
                 self._tell("lost", f"{self._way.name} is gone ({lost}); trying again")
@@ -150,10 +155,9 @@ class Broadcast:
             try:
                 async with asyncio.timeout(STALL_SECONDS):
                     await line.send(samples)
-            except TimeoutError:
-                return f"it took nothing for {STALL_SECONDS:g} s"
-            except FailureError as error:
-                return str(error)
+            except (TimeoutError, FailureError) as error:
+                self._unheard(samples.shape[1])
+                return str(error) or f"it took nothing for {STALL_SECONDS:g} s"
             self._status = replace(self._status, sent=self._status.sent + samples.shape[1])
             self._tell_drops()
 
@@ -173,7 +177,6 @@ class Broadcast:
 
     async def _connect(self) -> None:
         line = await self._way.connect(title_of(self._station.state()))
-        self._tap.clear()
         self._line, self._status = line, replace(self._status, connected=True)
 
     async def _come_back(self) -> None:

@@ -66,10 +66,11 @@ class Tap:
         self._waiting -= samples.shape[1]
         return samples
 
-    def clear(self) -> None:
-        """Forget what waits, without counting it: the way out begins anew with what comes next."""
+    def clear(self) -> int:
+        """Forget what waits, for the way out begins anew with what comes next. How many samples that were."""
         self._blocks.clear()
-        self._waiting = 0
+        gone, self._waiting = self._waiting, 0
+        return gone
 
     def _fall(self) -> FloatArray:
         """The first block of a silence: the last sample falls to zero."""
