@@ -30,6 +30,8 @@ from tests.clients.programs import ROOT, program
 
 COMMAND = "import sys; from safa_stream.cli.main import main; sys.exit(main())"
 PATIENCE = 60.0
+#: Frames that are compared: two seconds, or as long as one likes.
+FRAMES = round(48_000 * float(os.environ.get("SAFA_RADIO_SECONDS", "2")))
 PASSWORD = "open/sesame %:@"
 Result = TypeVar("Result")
 
@@ -203,7 +205,7 @@ def heard(url: str, frames: int, kind: str, *input: str) -> bytes:
     command += ["-ar", "48000", "-ac", "2", "-f", f"{kind}le", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
-        ending = threading.Timer(PATIENCE, process.kill)
+        ending = threading.Timer(PATIENCE + frames / 48_000, process.kill)
         ending.start()
         raw = process.stdout.read(wanted)
         ending.cancel()

@@ -1,4 +1,7 @@
-"""`serve --icecast` with a real icecast2, heard through ffmpeg: what arrives is what the session made."""
+"""`serve --icecast` with a real icecast2, heard through ffmpeg: what arrives is what the session made.
+
+A few seconds each. For longer: SAFA_RADIO_SECONDS=600 pytest -m programs tests/examples/test_icecast.py -k session
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,21 @@ from safa_stream.errors import FailureError, UsageError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import Prompt
 from tests.clients.proofs import Proof, Proofs
-from tests.clients.radio import PASSWORD, Icecast, OnAir, heard, icecast, on_air, on_grid, version, whole_numbers
+from tests.clients.radio import (
+    FRAMES,
+    PASSWORD,
+    Icecast,
+    OnAir,
+    heard,
+    icecast,
+    on_air,
+    on_grid,
+    version,
+    whole_numbers,
+)
 from tests.clients.sound_servers import equal_stretch
 from tests.server.certificates import make_certificates
 
-FRAMES = 96_000
 MOUNTS = ("live.flac?name=Forest", "small.flac?bits=16", "live.opus", "live.mp3?bitrate=128")
 
 

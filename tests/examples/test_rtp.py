@@ -1,4 +1,7 @@
-"""`serve --rtp` received by GStreamer, by ffmpeg from the SDP file, and packet by packet."""
+"""`serve --rtp` received by GStreamer, by ffmpeg from the SDP file, and packet by packet.
+
+A few seconds each. For longer: SAFA_RADIO_SECONDS=600 pytest -m programs tests/examples/test_rtp.py -k session
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,9 @@ from safa_server.control import Pause, Play
 from safa_server.radio.rtp import HEADER
 from tests.clients.programs import free_port, program
 from tests.clients.proofs import Proof, Proofs
-from tests.clients.radio import PATIENCE, OnAir, heard, on_air, on_grid, version, whole_numbers
+from tests.clients.radio import FRAMES, PATIENCE, OnAir, heard, on_air, on_grid, version, whole_numbers
 from tests.clients.sound_servers import equal_stretch
 
-FRAMES = 96_000
 GROUP = "239.192.77.5"
 #: Linux's numbers, which Python does not name.
 IP_RECVTTL, SO_TIMESTAMPNS = 12, 35
@@ -194,7 +196,7 @@ def received(port: int, frames: int) -> bytes:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process, ThreadPoolExecutor() as pool:
         assert process.stdout is not None
         try:
-            return pool.submit(process.stdout.read, frames * 8).result(PATIENCE)
+            return pool.submit(process.stdout.read, frames * 8).result(PATIENCE + frames / 48_000)
         finally:
             process.kill()
 

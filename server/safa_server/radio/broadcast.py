@@ -48,8 +48,7 @@ class BroadcastStatus:
     """How it stands. Counters run since the beginning, over every new line.
 
     sent: samples handed on, silence while the session rests among them; dropped: samples that were too many for the
-    other end; unheard: samples that waited when a line broke, or left the session while there was none; lost: lines that
-    broke.
+    other end; unheard: samples that waited when a line broke, or came while there was none; lost: lines that broke.
     """
 
     name: str

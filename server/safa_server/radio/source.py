@@ -62,8 +62,8 @@ class IcecastLine:
 
     def __init__(self, mount: Mount, child: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._mount, self._child, self._writer = mount, child, writer
-        # What a slow server does not take waits where the oldest can give way, not here or in the kernel. Not 0: asyncio's
-        # TLS takes an empty buffer for one that has reached it, and stops for good.
+        # What a slow server does not take waits where the oldest can give way, not here or in the kernel. Not 0:
+        # asyncio's TLS takes an empty buffer for one that has reached it, and stops for good.
         writer.transport.set_write_buffer_limits(high=1, low=0)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, LARGEST_READ)
