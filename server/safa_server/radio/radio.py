@@ -43,7 +43,7 @@ class Radio:
         """What the settings ask for. Raises UsageError for an address that cannot be."""
         mounts = tuple(Mount.parse(address, settings.icecast_password) for address in settings.icecast)
         targets = tuple(map(Target.parse, settings.rtp))
-        names = [one.name for one in (*mounts, *targets)]
+        names = [*(mount.name for mount in mounts), *(target.name for target in targets)]
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"{name} is given twice")
