@@ -32,6 +32,8 @@ COMMAND = "import sys; from safa_stream.cli.main import main; sys.exit(main())"
 PATIENCE = 60.0
 #: Frames that are compared: two seconds, or as long as one likes.
 FRAMES = round(48_000 * float(os.environ.get("SAFA_RADIO_SECONDS", "2")))
+#: Frames of the session that are kept from before a receiver begins.
+BEFORE = 96_000
 PASSWORD = "open/sesame %:@"
 Result = TypeVar("Result")
 
@@ -106,7 +108,8 @@ class OnAir:
                     frames.append(frame.samples())
 
             hearing = asyncio.create_task(hear())
-            while not frames:
+            # What is on its way to the other end left the session a while ago.
+            while len(frames) * BLOCK < BEFORE:
                 await asyncio.sleep(0.01)
             result = await asyncio.to_thread(work)
             hearing.cancel()

@@ -247,11 +247,8 @@ class TestSettings:
             prompt="rain", icecast=("icecast://h/live.flac",), icecast_password=SECRET, rtp=("5004", "5006")
         )
         radio = Radio.of(settings)
-        assert [one.name for one in (*radio.mounts, *radio.targets)] == [
-            "icecast://h:8000/live.flac",
-            "rtp://127.0.0.1:5004",
-            "rtp://127.0.0.1:5006",
-        ]
+        assert [mount.name for mount in radio.mounts] == ["icecast://h:8000/live.flac"]
+        assert [target.name for target in radio.targets] == ["rtp://127.0.0.1:5004", "rtp://127.0.0.1:5006"]
         with pytest.raises(UsageError, match="rtp://127.0.0.1:5004 is given twice"):
             Radio.of(Settings(prompt="rain", rtp=("5004", "5004?format=L16")))
 
