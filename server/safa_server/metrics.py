@@ -83,6 +83,9 @@ FAMILIES = (
         ("broadcast",),
     ),
     Family(
+        "safa_broadcast_samples_missing_total", "counter", "Samples of silence as sound came too late.", ("broadcast",)
+    ),
+    Family(
         "safa_broadcast_samples_unheard_total", "counter", "Samples made while there was no other end.", ("broadcast",)
     ),
     Family("safa_device_underruns_total", "counter", "Times that the sound device found nothing to play."),

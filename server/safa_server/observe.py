@@ -47,7 +47,7 @@ async def observe_broadcasts(registry: Registry, statuses: Callable[[], Sequence
             last = before.get(now.name, BroadcastStatus(now.name))
             registry.set("safa_broadcast_connected", now.connected, broadcast=now.name)
             registry.add("safa_broadcast_lost_total", now.lost - last.lost, broadcast=now.name)
-            for name in ("sent", "dropped", "unheard"):
+            for name in ("sent", "dropped", "missing", "unheard"):
                 more = getattr(now, name) - getattr(last, name)
                 registry.add(f"safa_broadcast_samples_{name}_total", more, broadcast=now.name)
             before[now.name] = now

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,21 +22,34 @@ from urllib.parse import parse_qsl, urlsplit
 from urllib.request import urlopen
 
 import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from safa_server.client import SafaClient
 from safa_server.station import BLOCK
 from safa_stream.types import FloatArray
 from tests.clients.programs import ROOT, program
+from tests.clients.sound_servers import equal_stretch
 
 COMMAND = "import sys; from safa_stream.cli.main import main; sys.exit(main())"
 PATIENCE = 60.0
-#: Frames that are compared: two seconds, or as long as one likes.
-FRAMES = round(48_000 * float(os.environ.get("SAFA_RADIO_SECONDS", "2")))
+#: Seconds after which the server's metrics know what happened.
+METRICS_SECONDS = 1.2
+#: Frames that are compared: of one second, or as long as one likes.
+FRAMES = round(48_000 * float(os.environ.get("SAFA_RADIO_SECONDS", "1")))
 #: Frames of the session that are kept from before a receiver begins.
-BEFORE = 96_000
+BEFORE = 72_000
 PASSWORD = "open/sesame %:@"
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Something that listens to a broadcast. bits: of the whole numbers that come; listen: gives [N, 2] float32."""
+
+    broadcast: str
+    bits: int
+    listen: Callable[[], FloatArray]
 
 
 @dataclass(slots=True)
@@ -61,6 +75,27 @@ class OnAir:
         """Blocks that a broadcast had no time for."""
         return round(self.metric("safa_broadcast_samples_dropped_total", broadcast) / BLOCK)
 
+    def gaps(self, broadcast: str) -> float:
+        """Samples that a broadcast did not send as they were made."""
+        names = ("dropped", "missing", "unheard")
+        return sum(self.metric(f"safa_broadcast_samples_{name}_total", broadcast) for name in names)
+
+    def equal(self, receivers: Sequence[Receiver]) -> tuple[int, ...]:
+        """How many frames that each receiver heard, all of them and without a gap, are the session's own output on a
+        grid of its bits. They listen side by side. A machine without time makes gaps, which the server tells: then they
+        listen again.
+        """
+        while True:
+            before = [self.gaps(receiver.broadcast) for receiver in receivers]
+            heard, made = self.while_made(lambda: _at_once([receiver.listen for receiver in receivers]))
+            equal = tuple(_equal(on_grid(made, one.bits), sound) for one, sound in zip(receivers, heard, strict=True))
+            wanted = tuple(map(len, heard))
+            if equal == wanted:
+                return equal
+            time.sleep(METRICS_SECONDS)
+            gaps = [self.gaps(receiver.broadcast) for receiver in receivers]
+            assert gaps != before, f"{equal} of {wanted} frames are equal"
+
     def until(self, name: str, broadcast: str, reached: Callable[[float], bool]) -> None:
         """Wait for a figure to get there."""
         end = time.monotonic() + PATIENCE
@@ -68,10 +103,11 @@ class OnAir:
             assert time.monotonic() < end, f"{name} of {broadcast} stays {self.metric(name, broadcast)}"
             time.sleep(0.1)
 
-    def sounding(self, broadcast: str) -> None:
-        """Wait until a broadcast sends what the session makes."""
-        sent = self.metric("safa_broadcast_samples_sent_total", broadcast)
-        self.until("safa_broadcast_samples_sent_total", broadcast, lambda now: now > sent + 24_000)
+    def sounding(self, *broadcasts: str) -> None:
+        """Wait until broadcasts send what the session makes."""
+        sent = {one: self.metric("safa_broadcast_samples_sent_total", one) for one in broadcasts}
+        for one, before in sent.items():
+            self.until("safa_broadcast_samples_sent_total", one, lambda now, before=before: now > before + 12_000)
 
     def children(self) -> dict[int, str]:
         """The programs that the server has started, by number: their command lines."""
@@ -116,6 +152,20 @@ class OnAir:
             return result, np.ascontiguousarray(np.concatenate(frames, axis=1).T)
 
         return self.steered(both)
+
+
+def _at_once(works: Sequence[Callable[[], Result]]) -> list[Result]:
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result() for future in [pool.submit(work) for work in works]]
+
+
+def _equal(made: FloatArray, heard: FloatArray) -> int:
+    """Frames of what was heard that follow each other in what was made, from the first on."""
+    assert np.abs(heard).max() > 1e-3
+    try:
+        return equal_stretch(made, heard)[1]
+    except pytest.fail.Exception:
+        return 0
 
 
 @contextmanager
@@ -232,13 +282,11 @@ def on_grid(frames: FloatArray, bits: int) -> FloatArray:
     return np.asarray(np.clip(np.rint(frames.astype(np.float64) * steps), -steps, steps - 1) / steps, np.float32)
 
 
-def whole_numbers(raw: bytes, bits: int, kind: str) -> FloatArray:
-    """Interleaved stereo samples of numpy's kind, of which the highest `bits` count, as [N, 2] float32."""
-    values = np.frombuffer(raw[: len(raw) // np.dtype(kind).itemsize // 2 * 2 * np.dtype(kind).itemsize], kind)
-    scaled = values.astype(np.float64) / 2.0 ** (8 * values.itemsize - 1)
-    frames = np.asarray(scaled, np.float32).reshape(-1, 2)
-    assert np.array_equal(frames, on_grid(frames, bits))
-    return frames
+def whole_numbers(raw: bytes, kind: str) -> FloatArray:
+    """Interleaved stereo samples of ffmpeg's format "s16" or "s32" as [N, 2] float32; of the latter 24 bits at most."""
+    values = np.frombuffer(raw, {"s16": "<i2", "s32": "<i4"}[kind])
+    assert kind == "s16" or not (values % 2**8).any(), "more than 24 bits"
+    return np.asarray(values / 2.0 ** (8 * values.itemsize - 1), np.float32).reshape(-1, 2)
 
 
 def free_tcp_port() -> int:

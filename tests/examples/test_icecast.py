@@ -21,6 +21,7 @@ from safa_server.radio.source import IcecastWay
 from safa_stream.errors import FailureError, UsageError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import Prompt
+from safa_stream.types import FloatArray
 from tests.clients.proofs import Proof, Proofs
 from tests.clients.radio import (
     FRAMES,
@@ -34,7 +35,6 @@ from tests.clients.radio import (
     version,
     whole_numbers,
 )
-from tests.clients.sound_servers import equal_stretch
 from tests.server.certificates import make_certificates
 
 MOUNTS = ("live.flac?name=Forest", "small.flac?bits=16", "live.opus", "live.mp3?bitrate=128")
@@ -47,8 +47,7 @@ def radio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Icecast, O
     with icecast(folder) as station:
         sources = ",".join(map(station.source, MOUNTS))
         with on_air(folder, "--icecast", sources, SAFA_ICECAST_PASSWORD=PASSWORD) as server:
-            for mount in MOUNTS:
-                server.sounding(name(station, mount))
+            server.sounding(*(name(station, mount) for mount in MOUNTS))
             yield station, server
 
 
@@ -57,59 +56,53 @@ def name(station: Icecast, mount: str) -> str:
     return station.source(mount.partition("?")[0])
 
 
+def lossless(station: Icecast, mount: str, bits: int) -> Receiver:
+    """ffmpeg at a mount of FLAC."""
+    kind = "s16" if bits == 16 else "s32"
+    return Receiver(name(station, mount), bits, lambda: whole_numbers(heard(station.url(mount), FRAMES, kind), kind))
+
+
 class TestSound:
     def test_flac_is_the_session_to_the_last_bit(self, radio: tuple[Icecast, OnAir], proofs: Proofs) -> None:
         station, server = radio
 
-        def listen() -> tuple[bytes, bytes]:
-            with ThreadPoolExecutor() as pool:
-                wide = pool.submit(heard, station.url("live.flac"), FRAMES, "s32")
-                small = pool.submit(heard, station.url("small.flac"), FRAMES, "s16")
-                return wide.result(), small.result()
+        receivers = [lossless(station, "live.flac", 24), lossless(station, "small.flac", 16)]
+        for receiver, equal in zip(receivers, server.equal(receivers), strict=True):
+            compared = f"exact: FLAC, rounded to {receiver.bits} bits, as ffmpeg {version('ffmpeg')} hears the mount"
+            left_out = server.left_out(receiver.broadcast)
+            proofs.tell(Proof("Icecast", compared, version("icecast2"), equal, left_out))
 
-        (wide, small), made = server.while_made(listen)
-        for bits, frames in ((24, whole_numbers(wide, 24, "<i4")), (16, whole_numbers(small, 16, "<i2"))):
-            assert len(frames) == FRAMES and np.abs(frames).max() > 1e-3
-            _, equal = equal_stretch(on_grid(made, bits), frames)
-            assert equal == len(frames), f"{equal} of {len(frames)} frames are equal"
-            proofs.tell(
-                Proof(
-                    "Icecast",
-                    f"exact: FLAC, rounded to {bits} bits, as ffmpeg {version('ffmpeg')} hears the mount",
-                    version("icecast2"),
-                    frames_equal=equal,
-                    underruns=server.left_out(name(station, "live.flac" if bits == 24 else "small.flac")),
-                )
-            )
-
-    @pytest.mark.parametrize("mount", ["live.opus", "live.mp3"])
-    def test_opus_and_mp3_sound_like_it(self, mount: str, radio: tuple[Icecast, OnAir]) -> None:
+    def test_opus_and_mp3_sound_like_it(self, radio: tuple[Icecast, OnAir]) -> None:
         station, server = radio
-        raw, made = server.while_made(lambda: heard(station.url(mount), 48_000, "f32"))
-        frames = np.frombuffer(raw, "<f4").reshape(-1, 2)
-        assert likeness(made[:, 0], frames[:, 0]) > 0.9
+
+        def listen() -> list[FloatArray]:
+            with ThreadPoolExecutor() as pool:
+                opus = pool.submit(heard, station.url("live.opus"), 24_000, "f32")
+                mp3 = pool.submit(heard, station.url("live.mp3"), 24_000, "f32", "-f", "mp3")
+                return [np.frombuffer(one.result(), "<f4").reshape(-1, 2) for one in (opus, mp3)]
+
+        both, made = server.while_made(listen)
+        for frames in both:
+            assert likeness(made[:, 0], frames[:, 0]) > 0.9
 
     def test_it_is_back_when_the_server_is(self, radio: tuple[Icecast, OnAir], proofs: Proofs) -> None:
         station, server = radio
-        lossless = name(station, "live.flac")
-        lost = server.metric("safa_broadcast_lost_total", lossless)
+        receiver = lossless(station, "live.flac", 24)
+        mount = receiver.broadcast
+        lost = server.metric("safa_broadcast_lost_total", mount)
         position = server.steered(SafaClient.state)["position"]
         station.pull_out()
-        server.until("safa_broadcast_connected", lossless, lambda now: now == 0)
+        server.until("safa_broadcast_connected", mount, lambda now: now == 0)
         assert server.steered(SafaClient.state)["position"] > position, "the session itself goes on"
         station.start()
-        server.until("safa_broadcast_connected", lossless, lambda now: now == 1)
-        server.sounding(lossless)
-        assert server.metric("safa_broadcast_lost_total", lossless) == lost + 1
-        assert server.metric("safa_broadcast_samples_unheard_total", lossless) > 0
+        server.until("safa_broadcast_connected", mount, lambda now: now == 1)
+        assert server.metric("safa_broadcast_lost_total", mount) == lost + 1
+        assert server.metric("safa_broadcast_samples_unheard_total", mount) > 0
         said = server.log.read_text()
-        assert f"{lossless} is gone (" in said and f"{lossless} hears the session again after" in said
-        wide, made = server.while_made(lambda: heard(station.url("live.flac"), 48_000, "s32"))
-        frames = whole_numbers(wide, 24, "<i4")
-        _, equal = equal_stretch(on_grid(made, 24), frames)
-        assert equal == len(frames)
+        assert f"{mount} is gone (" in said and f"{mount} hears the session again after" in said
+        (equal,) = server.equal([receiver])
         compared = "exact: FLAC after icecast2 was killed and started again"
-        proofs.tell(Proof("Icecast", compared, version("icecast2"), equal, server.left_out(lossless)))
+        proofs.tell(Proof("Icecast", compared, version("icecast2"), equal, server.left_out(mount)))
 
 
 class TestWords:
@@ -188,7 +181,7 @@ class TestEncrypted:
         asyncio.run(send())
         assert got[0].startswith(b"PUT /live.flac HTTP/1.1\r\n")
         (tmp_path / "live.flac").write_bytes(got[1])
-        frames = whole_numbers(heard(str(tmp_path / "live.flac"), 48_000, "s32"), 24, "<i4")
+        frames = whole_numbers(heard(str(tmp_path / "live.flac"), 48_000, "s32"), "s32")
         assert np.array_equal(frames, on_grid(sound.T, 24))
 
 

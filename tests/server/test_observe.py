@@ -44,15 +44,15 @@ def test_each_broadcast_is_told_apart_and_its_troubles_are_counted(monkeypatch: 
     statuses = [BroadcastStatus("a", True, 960), BroadcastStatus("b")]
 
     def told(broadcast: str) -> tuple[float, ...]:
-        names = ("connected", "lost_total", "samples_sent_total", "samples_dropped_total", "samples_unheard_total")
+        names = ("connected", "lost_total", "samples_sent_total", "samples_dropped_total", "samples_missing_total")
         return tuple(registry.value(f"safa_broadcast_{name}", broadcast=broadcast) for name in names)
 
     async def watch() -> None:
         watching = asyncio.create_task(observe.observe_broadcasts(registry, lambda: statuses))
-        for now in (BroadcastStatus("b", True, 5, 2, 3, 1), BroadcastStatus("b", False, 9, 4, 3, 2)):
+        for now in (BroadcastStatus("b", True, 5, 2, 3, 1, 1), BroadcastStatus("b", False, 9, 4, 3, 1, 2)):
             statuses[1] = now
             async with asyncio.timeout(10):
-                while told("b") != (now.connected, now.lost, now.sent, now.dropped, now.unheard):
+                while told("b") != (now.connected, now.lost, now.sent, now.dropped, now.missing):
                     await asyncio.sleep(0.01)
         watching.cancel()
 

@@ -42,48 +42,82 @@ def drained(tap: Tap) -> FloatArray:
 
 class TestTap:
     def test_blocks_leave_as_they_came(self) -> None:
-        tap, rng = Tap(RATE, 2, 1.0), np.random.default_rng(1)
+        tap, rng = Tap(RATE, 2, 1.0, clocked=True), np.random.default_rng(1)
         blocks = [rng.standard_normal((2, BLOCK)).astype(np.float32) for _ in range(5)]
         for samples in blocks:
-            tap.push(samples)
+            tap.push(samples, 0.0)
         assert tap.waiting == 5 * BLOCK
         assert np.array_equal(drained(tap), np.concatenate(blocks, axis=1))
-        assert (tap.waiting, tap.dropped) == (0, 0)
+        assert (tap.waiting, tap.dropped, tap.missing) == (0, 0, 0)
 
     def test_the_oldest_gives_way_and_is_counted(self) -> None:
-        tap = Tap(RATE, 2, 0.1)
+        tap = Tap(RATE, 2, 0.1, clocked=False)
         for number in range(8):
-            tap.push(block(number).samples)
+            tap.push(block(number).samples, 0.0)
         assert (tap.waiting, tap.dropped) == (5 * BLOCK, 3 * BLOCK)
         assert drained(tap)[0, ::BLOCK].tolist() == [3, 4, 5, 6, 7]
 
-    def test_rest_is_silence_as_fast_as_time_goes_by_and_makes_up_for_the_burst(self) -> None:
-        tap = Tap(RATE, 2, 10.0)
-        tap.push(block(0.5).samples)
+    @pytest.mark.parametrize("clocked", [False, True])
+    def test_rest_is_silence_as_fast_as_time_goes_by_and_makes_up_for_the_burst(self, clocked: bool) -> None:
+        tap = Tap(RATE, 2, 10.0, clocked)
+        for _ in range(round(BURST_SECONDS * RATE / BLOCK)):
+            tap.push(block(0.5).samples, 100.0)
         drained(tap)
         for step in range(101):
             tap.rest(100 + step * 0.01)
         assert drained(tap).shape[1] == pytest.approx((1.0 - BURST_SECONDS) * RATE, abs=BLOCK)
 
+    def test_pauses_add_no_delay_on_a_clock_however_late_they_are_noticed(self) -> None:
+        tap, now, taken = Tap(RATE, 2, 60.0, clocked=True), 0.0, 0
+        tap.push(block(0.5).samples, now)
+        for _ in range(50):
+            now += 0.137
+            tap.rest(now)
+            tap.push(block(0.5).samples, now)
+            taken += drained(tap).shape[1]
+        assert taken / RATE == pytest.approx(now, abs=0.05) and tap.missing == 0
+
     def test_sound_fades_into_a_silence_and_out_of_it(self) -> None:
-        tap = Tap(RATE, 2, 10.0)
-        tap.push(block(0.5).samples)
+        tap = Tap(RATE, 2, 10.0, clocked=False)
+        tap.push(block(0.5).samples, 0.0)
         for now in (0.0, 1.0):
             tap.rest(now)
         for _ in range(2):
-            tap.push(block(-0.5).samples)
+            tap.push(block(-0.5).samples, 1.0)
         heard = drained(tap)
         assert np.abs(np.diff(heard)).max() < 0.5 * np.pi / 2 / FADE * 1.01, "no step, so no click"
         assert not heard[:, BLOCK + FADE : -2 * BLOCK].any()
         assert (heard[:, -BLOCK:] == -0.5).all()
 
-    def test_a_short_pause_changes_nothing(self) -> None:
-        tap = Tap(RATE, 2, 10.0)
-        tap.push(block(0.5).samples)
+    @pytest.mark.parametrize("clocked", [False, True])
+    def test_a_short_pause_changes_nothing(self, clocked: bool) -> None:
+        tap = Tap(RATE, 2, 10.0, clocked)
+        tap.push(block(0.5).samples, 0.0)
         tap.rest(0.0)
-        tap.rest(BURST_SECONDS)
-        tap.push(block(0.25).samples)
+        tap.rest(0.03)
+        tap.push(block(0.25).samples, 0.03)
         assert np.array_equal(drained(tap), np.concatenate([block(0.5).samples, block(0.25).samples], axis=1))
+
+    def test_a_session_that_catches_up_is_left_alone(self) -> None:
+        tap = Tap(RATE, 2, 10.0, clocked=True)
+        tap.push(block(0.5).samples, 0.0)
+        tap.keep_up(3.0)
+        for _ in range(150):
+            tap.push(block(0.5).samples, 3.0)
+        for step in range(300):
+            tap.keep_up(3.0 + step * 0.02)
+            tap.push(block(0.5).samples, 3.0 + step * 0.02)
+        assert (drained(tap) == 0.5).all() and tap.missing == 0
+
+    @pytest.mark.parametrize(("clocked", "missing"), [(False, 0), (True, 6 * RATE)])
+    def test_a_session_that_stays_behind_is_made_up_for_where_a_clock_waits(self, clocked: bool, missing: int) -> None:
+        tap = Tap(RATE, 2, 60.0, clocked)
+        tap.push(block(0.5).samples, 0.0)
+        for step in range(300):
+            tap.keep_up(6.0 + step * 0.02)
+            tap.push(block(0.5).samples, 6.0 + step * 0.02)
+        assert tap.missing == pytest.approx(missing, abs=BLOCK)
+        assert drained(tap).shape[1] == 301 * BLOCK + tap.missing
 
 
 class TestMount:
@@ -340,7 +374,7 @@ class FakeLine:
 class FakeWay:
     """Gives a new line, or fails as often as it is told to."""
 
-    name = "fake://here"
+    name, clocked = "fake://here", False
 
     def __init__(self, *failures: Exception) -> None:
         self.failures, self.lines = list(failures), list[FakeLine]()
@@ -442,7 +476,7 @@ class TestBroadcast:
             await until(lambda: len(line.heard) == 6)
             assert [samples[0, 0] for samples in line.heard] == [0, 4, 5, 6, 7, 8]
             assert rig.broadcast.status.dropped == 3 * BLOCK
-            assert rig.said[-1].name == "dropped" and "0.06 s were left out" in rig.said[-1].text
+            assert rig.said[-1].name == "gap" and "0.06 s left out as it was slow" in rig.said[-1].text
             await rig.broadcast.stop()
 
         asyncio.run(run())

@@ -36,7 +36,7 @@ TITLE_SECONDS, TELL_SECONDS = 2.0, 10.0
 
 @dataclass(frozen=True, slots=True)
 class BroadcastEvent:
-    """What happened to a broadcast, one line for people. name: "connected", "waiting", "lost", "back" or "dropped"."""
+    """What happened to a broadcast, one line for people. name: "connected", "waiting", "lost", "back" or "gap"."""
 
     name: str
     position: int
@@ -48,13 +48,15 @@ class BroadcastStatus:
     """How it stands. Counters run since the beginning, over every new line.
 
     sent: samples handed on, silence while the session rests among them; dropped: samples that were too many for the
-    other end; unheard: samples that waited when a line broke, or came while there was none; lost: lines that broke.
+    other end; missing: samples of silence because the session was behind the clock of the way out; unheard: samples
+    that waited when a line broke, or came while there was none; lost: lines that broke.
     """
 
     name: str
     connected: bool = False
     sent: int = 0
     dropped: int = 0
+    missing: int = 0
     unheard: int = 0
     lost: int = 0
 
@@ -64,18 +66,18 @@ class Broadcast:
 
     def __init__(self, station: Station, way: Way, report: Callable[[BroadcastEvent], None]) -> None:
         self._station, self._way, self._report = station, way, report
-        self._tap = Tap(station.rate, station.channels, QUEUE_SECONDS)
+        self._tap = Tap(station.rate, station.channels, QUEUE_SECONDS, way.clocked)
         self._status = BroadcastStatus(way.name)
         self._line: Line | None = None
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._came, self._stopping = asyncio.Event(), asyncio.Event()
-        self._wait, self._told_drops, self._tell_from = FIRST_RETRY, 0, 0.0
+        self._wait, self._told, self._tell_from = FIRST_RETRY, (0, 0), 0.0
 
     @property
     def status(self) -> BroadcastStatus:
         """How it stands."""
-        return replace(self._status, dropped=self._tap.dropped)
+        return replace(self._status, dropped=self._tap.dropped, missing=self._tap.missing)
 
     async def start(self) -> None:
         """Begin. An other end that is not there yet is waited for. Raises UsageError for what can never be: a program
@@ -107,7 +109,7 @@ class Broadcast:
         if self._line is None:
             self._unheard(block.samples.shape[1])
             return
-        self._tap.push(block.samples)
+        self._tap.push(block.samples, time.monotonic())
         self._came.set()
 
     def _unheard(self, samples: int) -> None:
@@ -148,8 +150,7 @@ class Broadcast:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._came.wait()
-                if self._rests():
-                    self._tap.rest(time.monotonic())
+                (self._tap.rest if self._rests() else self._tap.keep_up)(time.monotonic())
                 continue
             try:
                 async with asyncio.timeout(STALL_SECONDS):
@@ -158,7 +159,7 @@ class Broadcast:
                 self._unheard(samples.shape[1])
                 return str(error) or f"it took nothing for {STALL_SECONDS:g} s"
             self._status = replace(self._status, sent=self._status.sent + samples.shape[1])
-            self._tell_drops()
+            self._tell_gaps()
 
     def _rests(self) -> bool:
         """Is silence wanted: while nothing was made yet, while the session is paused, and when it is over?"""
@@ -200,11 +201,15 @@ class Broadcast:
     def _tell(self, name: str, text: str) -> None:
         self._report(BroadcastEvent(name, self._station.position, text))
 
-    def _tell_drops(self) -> None:
-        now, more = time.monotonic(), self._tap.dropped - self._told_drops
-        if more and now >= self._tell_from:
-            self._told_drops, self._tell_from = self._tap.dropped, now + TELL_SECONDS
-            self._tell("dropped", f"{self._way.name} is too slow: {more / self._station.rate:.2f} s were left out")
+    def _tell_gaps(self) -> None:
+        now, dropped, missing = time.monotonic(), self._tap.dropped, self._tap.missing
+        more = (dropped - self._told[0], missing - self._told[1])
+        if any(more) and now >= self._tell_from:
+            self._told, self._tell_from = (dropped, missing), now + TELL_SECONDS
+            slow, late = (count / self._station.rate for count in more)
+            self._tell(
+                "gap", f"{self._way.name}: {slow:.2f} s left out as it was slow, {late:.2f} s of sound came late"
+            )
 
 
 def title_of(state: dict[str, Any]) -> str:

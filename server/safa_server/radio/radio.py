@@ -70,10 +70,10 @@ class Radio:
             yield
 
     def _ways(self, station: Station) -> list[Way]:
-        paced = station.pacing != "device"
+        clocked = station.pacing != "device"
         return [
             *(IcecastWay(mount, station.rate, station.channels) for mount in self.mounts),
-            *(RtpWay(target, station.rate, station.channels, paced) for target in self.targets),
+            *(RtpWay(target, station.rate, station.channels, clocked) for target in self.targets),
         ]
 
     async def _described(self, station: Station) -> str:

@@ -95,10 +95,10 @@ class Target:
                 return samples
         raise UsageError(f"{self.name}: {wanted[-1]:g} ms of {channels} channels at {rate} Hz do not fit a packet")
 
-    def command(self, address: str, rate: int, channels: int, paced: bool) -> list[str]:
+    def command(self, address: str, rate: int, channels: int, clocked: bool) -> list[str]:
         """GStreamer from `payload`'s bytes on its standard input to packets for the numeric `address`.
 
-        paced: packets leave one by one on this machine's clock, not as their blocks come.
+        clocked: packets leave one by one on this machine's clock, not as their blocks come.
         """
         bits, samples = 8 * FORMATS[self.format], self.packet_samples(rate, channels)
         # Rounded up by what keeps the payloader, which counts in nanoseconds, from one sample less.
@@ -113,7 +113,7 @@ class Target:
             *(f"rtp{self.format}pay", f"pt={self.payload_type}", f"mtu={LARGEST_PACKET}"),
             *(f"min-ptime={packet_ns}", f"max-ptime={packet_ns}", "!"),
             *("udpsink", f"host={address}", f"port={self.port}", *multicast),
-            *(f"sync={str(paced).lower()}", f"ts-offset={round(CUSHION_SECONDS * 1e9) if paced else 0}"),
+            *(f"sync={str(clocked).lower()}", f"ts-offset={round(CUSHION_SECONDS * 1e9) if clocked else 0}"),
         ]
 
 

@@ -26,13 +26,13 @@ _READY = b"PREROLLING"
 
 @dataclass(frozen=True, slots=True)
 class RtpWay:
-    """The way to a target, for sound of `rate` Hz and `channels`. paced: as in Target.command; not where a sound device
-    sets the session's pace, whose clock would drift against the one that packets leave on."""
+    """The way to a target, for sound of `rate` Hz and `channels`. clocked: packets leave on this machine's clock, not
+    as their blocks come; not where a sound device sets the session's pace, whose clock would drift against it."""
 
     target: Target
     rate: int
     channels: int
-    paced: bool
+    clocked: bool
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ class RtpWay:
     async def connect(self, title: str) -> RtpLine:
         """Begin. RTP has no place for a title. Raises UsageError or FailureError."""
         address = await numeric(self.target.host)
-        child = await Child.start(self.target.command(address, self.rate, self.channels, self.paced))
+        child = await Child.start(self.target.command(address, self.rate, self.channels, self.clocked))
         line = RtpLine(self.target, child)
         try:
             async with asyncio.timeout(START_SECONDS):

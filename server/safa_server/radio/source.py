@@ -40,6 +40,11 @@ class IcecastWay:
         """The mount's address without secrets."""
         return self.mount.name
 
+    @property
+    def clocked(self) -> bool:
+        """Never: what the server gets, it hands on."""
+        return False
+
     def check(self) -> None:
         """Raise UsageError where ffmpeg is missing."""
         need("ffmpeg")

@@ -27,10 +27,14 @@ class Line(Protocol):
 
 
 class Way(Protocol):
-    """A target. name: how it is called in log lines and metrics, without secrets."""
+    """A target. name: how it is called in log lines and metrics, without secrets; clocked: what
+    is sent leaves on a clock of its own."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def clocked(self) -> bool: ...
 
     def check(self) -> None:
         """Raise UsageError where a program is missing."""
