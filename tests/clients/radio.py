@@ -106,8 +106,8 @@ class OnAir:
     def sounding(self, *broadcasts: str) -> None:
         """Wait until broadcasts send what the session makes."""
         sent = {one: self.metric("safa_broadcast_samples_sent_total", one) for one in broadcasts}
-        for one, before in sent.items():
-            self.until("safa_broadcast_samples_sent_total", one, lambda now, before=before: now > before + 12_000)
+        for one in broadcasts:
+            self.until("safa_broadcast_samples_sent_total", one, (sent[one] + 12_000).__lt__)
 
     def children(self) -> dict[int, str]:
         """The programs that the server has started, by number: their command lines."""

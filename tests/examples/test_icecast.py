@@ -28,6 +28,7 @@ from tests.clients.radio import (
     PASSWORD,
     Icecast,
     OnAir,
+    Receiver,
     heard,
     icecast,
     on_air,
