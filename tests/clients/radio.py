@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ from safa_server.station import BLOCK
 from safa_stream.types import FloatArray
 from tests.clients.programs import ROOT, program
 from tests.clients.sound_servers import equal_stretch
+from tests.server.certificates import make_certificates
 
 COMMAND = "import sys; from safa_stream.cli.main import main; sys.exit(main())"
 PATIENCE = 60.0
@@ -194,16 +196,20 @@ def on_air(folder: Path, *flags: str, **variables: str) -> Iterator[OnAir]:
 
 @dataclass(slots=True)
 class Icecast:
-    """A real icecast2 on loopback, its source's password PASSWORD."""
+    """A real icecast2 on loopback, its source's password PASSWORD; on another port with TLS."""
 
     folder: Path
     port: int = field(default_factory=lambda: free_tcp_port())
+    tls_port: int = field(default_factory=lambda: free_tcp_port())
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers. It reads its settings before it stops being root."""
+        """Start it and wait until it answers."""
         settings = self.folder / "icecast.xml"
-        settings.write_text(_SETTINGS.format(port=self.port, password=PASSWORD, user=_user()))
+        made, both = make_certificates(self.folder), self.folder / "both.pem"
+        both.write_bytes(made.certificate.read_bytes() + made.key.read_bytes())
+        ports = {"port": self.port, "tls_port": self.tls_port}
+        settings.write_text(_SETTINGS.format(**ports, certificate=both, password=PASSWORD, user=_user()))
         self.process = subprocess.Popen(
             [program("icecast2"), "-c", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -222,9 +228,14 @@ class Icecast:
         """Where listeners hear a mount."""
         return f"http://127.0.0.1:{self.port}/{mount}"
 
-    def source(self, mount: str) -> str:
+    def source(self, mount: str, tls: bool = False) -> str:
         """What a server is told to send it, without user and password."""
-        return f"icecast://127.0.0.1:{self.port}/{mount}"
+        return f"icecasts://127.0.0.1:{self.tls_port}/{mount}" if tls else f"icecast://127.0.0.1:{self.port}/{mount}"
+
+    @property
+    def trusted(self) -> dict[str, str]:
+        """The variable by which OpenSSL trusts it."""
+        return {"SSL_CERT_FILE": str(self.folder / "authority.pem")}
 
     def sources(self) -> dict[str, dict[str, Any]] | None:
         """What it says of each mount, by name; None where it does not answer."""
@@ -237,14 +248,17 @@ class Icecast:
 
 
 @contextmanager
-def icecast(folder: Path) -> Iterator[Icecast]:
+def icecast() -> Iterator[Icecast]:
     """One for as long as the block runs."""
-    server = Icecast(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.pull_out()
+    with tempfile.TemporaryDirectory() as folder:
+        # It reads its certificate when it is root no more, and pytest's own folders are for root alone.
+        os.chmod(folder, 0o755)
+        server = Icecast(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.pull_out()
 
 
 def heard(url: str, frames: int, kind: str, *input: str) -> bytes:
@@ -271,7 +285,7 @@ def version(name: str) -> str:
     """A program's version, as it says itself."""
     option = {"ffmpeg": "-version", "icecast2": "-v", "gst-launch-1.0": "--version"}[name]
     said = subprocess.run([program(name), option], capture_output=True, text=True).stdout
-    found = re.search(r"(\d+\.\d+(?:\.\d+)?)", said)
+    found = re.search(r"(?:Icecast|version) (\d+\.\d+(?:\.\d+)?)", said)
     assert found is not None, said
     return found.group(1)
 
@@ -310,8 +324,10 @@ _SETTINGS = """
     <admin-user>admin</admin-user><admin-password>not-that-of-the-source</admin-password>
   </authentication>
   <listen-socket><port>{port}</port><bind-address>127.0.0.1</bind-address></listen-socket>
+  <listen-socket><port>{tls_port}</port><bind-address>127.0.0.1</bind-address><ssl>1</ssl></listen-socket>
   <paths>
     <basedir>/usr/share/icecast2</basedir><logdir>/tmp</logdir>
+    <ssl-certificate>{certificate}</ssl-certificate>
     <webroot>/usr/share/icecast2/web</webroot><adminroot>/usr/share/icecast2/admin</adminroot>
   </paths>
   <logging><accesslog>-</accesslog><errorlog>-</errorlog><loglevel>2</loglevel></logging>
