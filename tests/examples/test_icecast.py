@@ -22,19 +22,9 @@ from safa_stream.errors import FailureError, UsageError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import Prompt
 from safa_stream.types import FloatArray
+from tests.clients.icecast import PASSWORD, Icecast, icecast
 from tests.clients.proofs import Proof, Proofs
-from tests.clients.radio import (
-    FRAMES,
-    PASSWORD,
-    Icecast,
-    OnAir,
-    Receiver,
-    heard,
-    icecast,
-    on_air,
-    version,
-    whole_numbers,
-)
+from tests.clients.radio import FRAMES, OnAir, Receiver, heard, on_air, version, whole_numbers
 
 MOUNTS = ("live.flac?name=Forest", "secure.flac?bits=16", "live.opus", "live.mp3?bitrate=128")
 

@@ -87,7 +87,8 @@ class TestReceivers:
         equal = server.equal([wide, narrow])
         compared = "exact: RTP L24, rounded to 24 bits, sent and received by it"
         tool = version("gst-launch-1.0")
-        proofs.tell(Proof("GStreamer", compared, tool, equal[0], server.left_out(wide.broadcast)))
+        not_run = "receivers that are devices: AES67 ones also want a PTP clock, which is not here"
+        proofs.tell(Proof("GStreamer", compared, tool, equal[0], server.left_out(wide.broadcast), not_run))
         compared = f"exact: RTP L16 by the SDP file, rounded to 16 bits, sent by GStreamer {tool}"
         proofs.tell(Proof("ffmpeg", compared, version("ffmpeg"), equal[1], server.left_out(narrow.broadcast)))
 
