@@ -90,7 +90,8 @@ class Http:
     """The server's pages.
 
     folder: of the static page; ready: why the server is not ready yet, None once it is; protocol: the content of
-    /protocol.json; osc: the table of OSC addresses as "html" or as "json", None where there is no OSC.
+    /protocol.json; osc: the table of OSC addresses as "html" or as "json", None where there is no OSC; sdp: the
+    content of /rtp.sdp, None where the server sends no RTP.
     """
 
     stations: Stations
@@ -100,6 +101,7 @@ class Http:
     ready: Callable[[], str | None]
     protocol: Callable[[], object]
     osc: Callable[[Literal["html", "json"]], str] | None = None
+    sdp: Callable[[], str | None] = lambda: None
 
     def respond(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request, whatever it is; never raises for what a client sent."""
@@ -124,13 +126,18 @@ class Http:
         given = token_in(request.headers, query)
         if path.startswith("/sessions/"):
             return self._loop(path.split("/")[2:], given)
-        if path not in ("/metrics", "/protocol.json", "/osc"):
+        if path not in ("/metrics", "/protocol.json", "/osc", "/rtp.sdp"):
             return self._file(path)
         access = self.security.access(given)
         if access is Access.NONE:
             return unauthorized()
         if path == "/protocol.json":
             return _json(self.protocol())
+        if path == "/rtp.sdp":
+            described = self.sdp()
+            if described is None:
+                return refusal(HTTPStatus.NOT_FOUND, "this server sends no RTP")
+            return HttpResponse(HTTPStatus.OK, "application/sdp", described.encode(), (("Cache-Control", "no-cache"),))
         if access is Access.LISTEN:
             return forbidden()
         if path == "/metrics":

@@ -71,6 +71,23 @@ FAMILIES = (
     Family("safa_device_open", "gauge", "1 while the server's sound device is there, else 0."),
     Family("safa_device_away", "gauge", "1 while the server's sound device is gone and looked for, else 0."),
     Family("safa_device_lost_total", "counter", "Times that the sound device went away."),
+    Family("safa_broadcast_connected", "gauge", "1 while this broadcast is sent, else 0.", ("broadcast",)),
+    Family(
+        "safa_broadcast_lost_total", "counter", "Times that the other end of a broadcast went away.", ("broadcast",)
+    ),
+    Family("safa_broadcast_samples_sent_total", "counter", "Samples sent, silence among them.", ("broadcast",)),
+    Family(
+        "safa_broadcast_samples_dropped_total",
+        "counter",
+        "Samples that the other end was too slow for.",
+        ("broadcast",),
+    ),
+    Family(
+        "safa_broadcast_samples_missing_total", "counter", "Samples of silence as sound came too late.", ("broadcast",)
+    ),
+    Family(
+        "safa_broadcast_samples_unheard_total", "counter", "Samples made while there was no other end.", ("broadcast",)
+    ),
     Family("safa_device_underruns_total", "counter", "Times that the sound device found nothing to play."),
 )
 

@@ -1,14 +1,15 @@
-"""From what the engine, the sessions and the sound device count to the server's metrics, once a second."""
+"""From what the engine, the sessions, the sound device and broadcasts count to the server's metrics, once a second."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from safa_server.device import DeviceStatus
 from safa_server.metrics import Registry
 from safa_server.osc import OscServer
 from safa_server.pace import Times
+from safa_server.radio.broadcast import BroadcastStatus
 from safa_server.runner import Runner
 from safa_server.station import Station
 from safa_server.stations import Stations
@@ -35,6 +36,21 @@ async def observe_device(registry: Registry, status: Callable[[], DeviceStatus])
         registry.add("safa_device_lost_total", now.lost - before.lost)
         registry.add("safa_device_underruns_total", now.underruns - before.underruns)
         before = now
+        await asyncio.sleep(SECONDS)
+
+
+async def observe_broadcasts(registry: Registry, statuses: Callable[[], Sequence[BroadcastStatus]]) -> None:
+    """The same of what the server broadcasts. Run until cancelled."""
+    before: dict[str, BroadcastStatus] = {}
+    while True:
+        for now in statuses():
+            last = before.get(now.name, BroadcastStatus(now.name))
+            registry.set("safa_broadcast_connected", now.connected, broadcast=now.name)
+            registry.add("safa_broadcast_lost_total", now.lost - last.lost, broadcast=now.name)
+            for name in ("sent", "dropped", "missing", "unheard"):
+                more = getattr(now, name) - getattr(last, name)
+                registry.add(f"safa_broadcast_samples_{name}_total", more, broadcast=now.name)
+            before[now.name] = now
         await asyncio.sleep(SECONDS)
 
 

@@ -30,6 +30,7 @@ from safa_server.metrics import Registry
 from safa_server.observe import observe, observe_device
 from safa_server.osc import OscServer, OscSettings
 from safa_server.oscquery import OscQuery, serve_oscquery
+from safa_server.radio.radio import Radio
 from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security, is_loopback, new_token, tls_context
@@ -38,7 +39,7 @@ from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
 from safa_server.websocket import Front, Route
-from safa_stream.errors import OutputError, SceneError
+from safa_stream.errors import OutputError, SceneError, UsageError
 from safa_stream.models import load
 
 log = logging.getLogger("safa_server")
@@ -67,6 +68,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     Raises SafaError for what the settings ask for and the world does not give.
     """
     settings = _with_token(settings)
+    radio = Radio.of(settings)
     stop = stop or _stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
     async with AsyncExitStack() as stack:
@@ -80,7 +82,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         restored = stations.restore() if settings.restore else []
         for station in restored:
             log.info("session %s goes on at sample %d", station.id, station.position)
-        address, hub = await _open_ports(stack, settings, stations, runner)
+        address, hub = await _open_ports(stack, settings, stations, runner, radio)
         main = await _main_session(settings, stations, restored)
         for station in restored:
             if station is not main:
@@ -88,6 +90,11 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         if main is not None:
             address, stations.main = replace(address, session=main.id, session_token=main.token), main
             await _play_on_device(stack, settings, main, hub.metrics)
+            await stack.enter_async_context(radio.on_air(main, hub.metrics))
+        elif radio.mounts or radio.targets:
+            raise UsageError(
+                "no session of the server's own was restored that 'icecast' or 'rtp' could send: give a 'prompt'"
+            )
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
             _write_ready(settings.ready_file, address)
@@ -98,7 +105,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
 
 
 async def _open_ports(
-    stack: AsyncExitStack, settings: Settings, stations: Stations, runner: Runner
+    stack: AsyncExitStack, settings: Settings, stations: Stations, runner: Runner, radio: Radio
 ) -> tuple[Address, Hub]:
     security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
     registry = Registry()
@@ -133,6 +140,7 @@ async def _open_ports(
         ready=lambda: None,
         protocol=document,
         osc=None if osc is None else _osc_table,
+        sdp=lambda: radio.sdp,
     )
     lyria = Route(
         is_lyria,

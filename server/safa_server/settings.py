@@ -45,6 +45,16 @@ class Settings:
     prompt: str | None = _setting(None, "begin with a session that sounds like this and stays", "PROMPT")
     scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
     device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
+    icecast: tuple[str, ...] = _setting(
+        (), "send that session to Icecast as well: icecast://HOST:8000/live.flac, or .opus, .mp3", "URL,..."
+    )
+    icecast_password: str | None = _setting(
+        None, "the source's password where a URL holds none; other users see flags, so rather a variable", "PASSWORD"
+    )
+    rtp: tuple[str, ...] = _setting(
+        (), "send that session as RTP (L24) as well; a group's address is multicast", "HOST:PORT,..."
+    )
+    rtp_sdp: Path | None = _setting(None, "write what RTP's receivers need to know (SDP)", "FILE")
     osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
     osc_tcp_port: int | None = _setting(None, "TCP port of OSC as well", "PORT")
     osc_framing: str = _setting("auto", "how OSC is framed on TCP: slip, length, or auto by the first byte", "FRAMING")
@@ -83,6 +93,10 @@ class Settings:
             raise UsageError("setting 'restore' needs 'state', the folder with what is to be restored")
         if self.prompt is not None and self.scene is not None:
             raise UsageError("settings 'prompt' and 'scene' cannot both be given")
+        if (self.icecast or self.rtp) and self.prompt is None and self.scene is None and not self.restore:
+            raise UsageError("settings 'icecast' and 'rtp' need the session that they send: 'prompt' or 'scene'")
+        if self.rtp_sdp is not None and not self.rtp:
+            raise UsageError("setting 'rtp_sdp' needs 'rtp', what it is to describe")
 
 
 def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:

@@ -30,6 +30,9 @@ PACKAGES = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "icecast2": "icecast2",
+    "ffmpeg": "ffmpeg",
+    "gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good",
 }
 
 

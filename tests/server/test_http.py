@@ -182,11 +182,12 @@ def test_the_table_of_osc_addresses() -> None:
 def test_tokens() -> None:
     async def test() -> None:
         async with serving(security=Security.of("0.0.0.0", TOKEN)) as rig:
-            for target in ("/metrics", "/protocol.json", "/osc", "/sessions/x/loops/y.wav"):
+            for target in ("/metrics", "/protocol.json", "/osc", "/rtp.sdp", "/sessions/x/loops/y.wav"):
                 status, headers, _ = await fetch(rig, target)
                 assert (status, headers["www-authenticate"]) == (401, "Bearer")
                 assert (await fetch(rig, f"{target}?token=wrong-token"))[0] == 401
             assert (await fetch(rig, f"/metrics?token={TOKEN}"))[0] == 200
+            assert (await fetch(rig, f"/rtp.sdp?token={TOKEN}"))[0] == 404, "this server sends no RTP"
             assert (await fetch(rig, "/metrics", headers={"Authorization": f"Bearer {TOKEN}"}))[0] == 200
             assert (await fetch(rig, "/metrics", headers={"Authorization": "Basic abc"}))[0] == 401
             assert (await fetch(rig, "/healthz"))[0] == 200
