@@ -67,7 +67,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     Raises SafaError for what the settings ask for and the world does not give.
     """
     settings = _with_token(settings)
-    stop = stop or _stop_on_signals()
+    stop = stop or stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
     async with AsyncExitStack() as stack:
         model = load(settings.model, settings.backend)
@@ -158,7 +158,10 @@ async def _open_ports(
 
 
 async def _main_session(settings: Settings, stations: Stations, restored: list[Station]) -> Station | None:
-    """The session that the server begins with and keeps: of its prompt or scene, or one that was restored."""
+    """The session that the server begins with and keeps: the one that was restored, else of its prompt or scene."""
+    kept = next((station for station in restored if station.name == MAIN), None)
+    if kept is not None:
+        return kept
     scene: Any = settings.prompt
     if settings.scene is not None:
         try:
@@ -168,7 +171,7 @@ async def _main_session(settings: Settings, stations: Stations, restored: list[S
         except ValueError as error:
             raise SceneError(f"the scene {settings.scene} is not JSON: {error}") from None
     if scene is None:
-        return next((station for station in restored if station.name == MAIN), None)
+        return None
     pacing = "live" if settings.device is None else "device"
     return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN))
 
@@ -245,7 +248,8 @@ def _with_token(settings: Settings) -> Settings:
     return settings
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

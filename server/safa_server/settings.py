@@ -42,7 +42,9 @@ class Settings:
         None, "end clients' sessions when they are so old (default: never)", "SECONDS"
     )
     layers: int | None = _setting(None, "layers in real time at most (default: by measured speed)", "N")
-    prompt: str | None = _setting(None, "begin with a session that sounds like this and stays", "PROMPT")
+    prompt: str | None = _setting(
+        None, "begin with a session that sounds like this and stays, or with the restored one", "PROMPT"
+    )
     scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
     device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
     osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
