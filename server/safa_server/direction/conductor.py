@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from safa_server.client import Refused, SafaClient
 from safa_server.control import Ping
@@ -28,6 +29,7 @@ from safa_server.osc_subscribers import Destination
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.session.messages import AddLayer, Command, Prompt
 
+Value = TypeVar("Value")
 log = logging.getLogger("safa_server.direction")
 
 #: Seconds between tries to reach the server; the longest of them is kept to.
@@ -93,7 +95,7 @@ async def conduct(
             link = find()
             async with SafaClient.connect(link.url) as client:
                 # The sound is not needed here: the least of it that the protocol gives.
-                await client.join(link.session, link.token, control=True, format="s16", channels=1)
+                await _answer(client.join(link.session, link.token, control=True, format="s16", channels=1))
                 log.info("directing session %s", link.session)
                 tries = 0
                 await _direct(programme, client, sensors, clock, stop)
@@ -123,7 +125,7 @@ async def _direct(
     """Take the session over and direct it until `stop`, or until the clock jumps. Raises SafaError when it is lost."""
     hearing = asyncio.create_task(_hear(client), name="frames")
     try:
-        state = await client.state()
+        state = await _answer(client.state())
         layers = {layer["layer"]: layer["prompts"] for layer in state["layers"] if not layer["ending"]}
         course, commands = begin(programme, clock.now(), layers)
         course = await _say(client, course, commands, clock.speed)
@@ -138,7 +140,7 @@ async def _direct(
                 course, commands = step(programme, course, sensors.take(course.now + TICK))
                 course = await _say(client, course, commands, clock.speed)
             if time.monotonic() - asked > ASK_SECONDS:
-                await _ask(client)
+                await _answer(client.ask(Ping(client_clock=time.monotonic())))
                 asked = time.monotonic()
             if hearing.done():
                 hearing.result()
@@ -155,10 +157,7 @@ async def _say(client: SafaClient, course: Course, commands: tuple[Command, ...]
     for command in commands:
         log.info("%s", shown(command))
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await client.send(hastened(command, speed))
-        except TimeoutError:
-            raise FailureError("the server does not answer") from None
+            await _answer(client.send(hastened(command, speed)))
         except Refused as error:
             log.warning("refused: %s (%s)", error, shown(command))
             if isinstance(command, AddLayer) and command.layer is not None:
@@ -166,10 +165,11 @@ async def _say(client: SafaClient, course: Course, commands: tuple[Command, ...]
     return course
 
 
-async def _ask(client: SafaClient) -> None:
+async def _answer(asked: Awaitable[Value]) -> Value:
+    """What the server answers. Raises FailureError where it does not."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await client.ask(Ping(client_clock=time.monotonic()))
+            return await asked
     except TimeoutError:
         raise FailureError("the server does not answer") from None
 

@@ -17,4 +17,6 @@ def notify(environment: Mapping[str, str] = os.environ, **states: object) -> Non
     address = "\0" + place[1:] if place.startswith("@") else place
     text = "\n".join(f"{name}={value}" for name, value in states.items())
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+        # Whoever is to be told must not keep us waiting.
+        sending.setblocking(False)
         sending.sendto(text.encode(), address)

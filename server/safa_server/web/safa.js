@@ -56,6 +56,7 @@ function decode(buffer, format, count) {
 
 export class Safa extends EventTarget {
   #url;
+  #WebSocket;
   #socket = null;
   #joined = null; // fields of "join" that take the session up again
   #waiting = new Map(); // id of a message -> {resolve, reject}
@@ -66,9 +67,11 @@ export class Safa extends EventTarget {
   #heard = 0; // when the server last said anything
   #timer = null;
 
-  constructor(url) {
+  /** url: of the server's WebSocket; WebSocket: the class to use where there is no global one (Node before 22). */
+  constructor(url, { WebSocket = globalThis.WebSocket } = {}) {
     super();
-    this.#url = url; // of the server's WebSocket
+    if (!WebSocket) throw new SafaError("there is no WebSocket here: use Node 22, or new Safa(url, { WebSocket })");
+    [this.#url, this.#WebSocket] = [url, WebSocket];
   }
 
   /** {id, token, control} of the session that is heard, null before `open` or `join`. */
@@ -122,7 +125,7 @@ export class Safa extends EventTarget {
   }
 
   async #connect() {
-    const socket = (this.#socket = new WebSocket(this.#url, PROTOCOL));
+    const socket = (this.#socket = new this.#WebSocket(this.#url, PROTOCOL));
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.#receive(data);
     await new Promise((resolve, reject) => {
