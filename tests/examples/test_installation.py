@@ -107,7 +107,7 @@ def test_days_in_seconds_are_the_same_days_again(proofs: Proofs) -> None:
     proofs.tell(
         Proof(
             "installation",
-            f"{24 * DAYS:g} h of the programme in {seconds / SPEED:g} s of sound: exact when made again, nothing refused",
+            f"{24 * DAYS:g} h of its programme in {seconds / SPEED:g} s: exact when made again, nothing refused",
             "safa-stream direct",
             round(seconds / SPEED * 48_000),
         )

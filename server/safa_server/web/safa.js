@@ -114,8 +114,8 @@ export class Safa extends EventTarget {
     try {
       await this.#connect();
       const opened = await this.send(type, fields);
-      const { format, rate, channels, token, control = true } = fields;
-      this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels };
+      const { format, rate, channels, layer, token, control = true } = fields;
+      this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels, layer };
       this.#tell("connection", { state: "open", reason: "", resumed: false });
       return opened;
     } catch (error) {
@@ -130,8 +130,11 @@ export class Safa extends EventTarget {
     socket.onmessage = ({ data }) => this.#receive(data);
     await new Promise((resolve, reject) => {
       socket.onopen = resolve;
-      socket.onclose = ({ reason }) => reject(new SafaError(reason || "the server cannot be reached", "closed"));
+      // Node 20 tells only of the error where nobody answers.
+      socket.onclose = socket.onerror = ({ reason }) =>
+        reject(new SafaError(reason || "the server cannot be reached", "closed"));
     });
+    socket.onerror = null;
     socket.onclose = ({ code, reason }) => this.#dropped(reason || `the connection dropped (code ${code})`);
     [this.#heard, this.#timer] = [performance.now(), setInterval(() => this.#ping(), PING_EVERY)];
   }

@@ -1,0 +1,112 @@
+"""The Godot examples: version 3 plays and steers a real session without a screen; version 4's script is parsed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from gdtoolkit.parser import parser as godot4
+
+from tests.browser.rig import Wire
+from tests.clients.programs import program
+from tests.clients.proofs import Proof, Proofs
+from tests.clients.witness import opened, wait_for
+from tests.server.test_serve import ROOT, server
+
+HERE = Path(__file__).parent / "godot3"
+SECONDS = 4
+RATE = 48_000
+
+
+def test_godot_3_plays_the_session(tmp_path: Path, proofs: Proofs) -> None:
+    """What the script received, and what came out of Godot's Master bus, through a connection that was cut."""
+    project = tmp_path / "project"
+    shutil.copytree(HERE, project)
+    shutil.copy(ROOT / "examples/godot3/safa_stream.gd", project)
+    godot = program("godot3-server")
+    with server(tmp_path) as (_, address):
+        wire = Wire(address["port"])
+        with opened(f"ws://127.0.0.1:{address['port']}/ws", "rain on a tent") as witness:
+            variables = {
+                "HOME": str(tmp_path),
+                "LANG": "en",
+                "SAFA_URL": f"ws://127.0.0.1:{wire.port}/ws",
+                "SAFA_SESSION": witness.opened["session"],
+                "SAFA_TOKEN": witness.opened["token"],
+                "SAFA_FRAMES": str(SECONDS * RATE),
+                "SAFA_OUT": str(tmp_path),
+            }
+            process = subprocess.Popen(
+                [godot, "--path", str(project), "-s", "main.gd"],
+                env={**os.environ, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            try:
+                witness.wait_for_listeners(2)
+                witness.play()
+                wait_for(lambda: len(witness.frames) > RATE)
+                wire.cut(0.1)
+                wait_for(lambda: len(witness.frames) >= SECONDS * RATE + RATE // 2)
+                said, _ = process.communicate(timeout=60)
+                mixed = witness.state()["layers"][0]["gain"]
+                own = witness.frames
+            finally:
+                process.kill()
+                wire.close()
+    assert process.returncode == 0, said
+    assert "SCRIPT ERROR" not in said and "ERROR" not in said, said
+    assert "opened at 48000" in said and "refused refused" in said, said
+    # One gain was said, however often it was asked for, and the session carried it out.
+    assert mixed == -3.0 and said.count("applied") == 1
+    received = np.fromfile(tmp_path / "received.f32", "<f4").reshape(-1, 2)
+    assert len(received) >= SECONDS * RATE
+    count = min(len(received), len(own))
+    assert np.array_equal(received[:count], own[:count]), "exact"
+    pushed, skips = (int(said.split(word)[1].split()[0]) for word in ("pushed ", "skips "))
+    recorded, rate = soundfile.read(tmp_path / "recorded.wav", dtype="int16", always_2d=True)
+    assert rate == RATE
+    heard = equal_frames(recorded, own[:pushed], gaps=skips)
+    version = subprocess.run([godot, "--version"], capture_output=True, text=True).stdout.strip()
+    proofs.tell(Proof("Godot 3", "exact: what the script received, through a cut connection", version, count, 0))
+    proofs.tell(Proof("Godot 3", "its Master bus as recorded, in the recorder's 16 bits", version, heard, skips))
+
+
+def equal_frames(recorded: np.ndarray, own: np.ndarray, gaps: int) -> int:
+    """How many frames of `own` a 16-bit recording holds, one after the other, with as many silences between them as the
+    player counted at most."""
+    wanted = np.round(own * 32767).astype(int)
+    at = begin = int(np.flatnonzero(np.abs(wanted).max(axis=1) > 8)[0])
+    place = int(np.flatnonzero(np.abs(recorded).max(axis=1) > 4)[0]) - 4096
+    holes = 0
+    while at < len(wanted):
+        probe = wanted[at : at + 256]
+        place = next(
+            n for n in range(max(0, place), len(recorded)) if np.abs(recorded[n : n + len(probe)] - probe).max() <= 1
+        )
+        count = min(len(recorded) - place, len(wanted) - at)
+        differs = np.flatnonzero(np.abs(recorded[place : place + count] - wanted[at : at + count]).max(axis=1) > 1)
+        same = int(differs[0]) if len(differs) else count
+        at, place, holes = at + same, place + same, holes + 1
+        assert holes <= gaps + 1, f"{holes} stretches, and the player counted {gaps} gaps"
+    return at - begin
+
+
+def test_godot_4s_script_can_be_read(proofs: Proofs) -> None:
+    for name in ("safa_stream.gd", "place.gd"):
+        tree = godot4.parse((ROOT / "examples/godot4" / name).read_text())
+        assert tree.children
+    proofs.tell(
+        Proof(
+            "Godot 4",
+            "its scripts, read by gdtoolkit's parser",
+            "gdtoolkit 4.5",
+            not_run="Debian 12 has no Godot 4; the same logic runs in Godot 3",
+        )
+    )
