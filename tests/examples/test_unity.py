@@ -1,4 +1,4 @@
-"""The Unity example: its client compiled and run by Mono against a real server, its component compiled against stand-ins."""
+"""The Unity example: its client compiled and run against a real server, its component compiled against stand-ins."""
 
 from __future__ import annotations
 

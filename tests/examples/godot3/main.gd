@@ -59,12 +59,19 @@ func _idle(_delta: float) -> bool:
 		done_at = OS.get_ticks_msec()
 		print("pushed ", stream.pushed, " skips ", stream.skips)
 	# What the generator still holds has to be heard.
-	if done_at and OS.get_ticks_msec() - done_at > 1500:
+	if done_at > 0 and OS.get_ticks_msec() - done_at > 1500:
+		recorder.set_recording_active(false)
 		recorder.get_recording().save_to_wav(OS.get_environment("SAFA_OUT") + "/recorded.wav")
 		var file := File.new()
 		file.open(OS.get_environment("SAFA_OUT") + "/received.f32", File.WRITE)
 		file.store_buffer(stream.tap)
 		file.close()
-		quit()
-		return true
+		print("written")
+		# The node says goodbye before the engine goes down.
+		stream.get_parent().free()
+		done_at = -1
+	elif done_at < 0:
+		done_at -= 1
+		if done_at < -10:
+			quit()
 	return false
