@@ -49,7 +49,7 @@ class Range:
 RANGES: Mapping[str, Range] = {
     "at": Range(0, LARGEST_WHOLE, "samples"),
     "ack.sequence": Range(0, LARGEST_WHOLE),
-    "channels": Range(1, 2),
+    "channels": Range(1, LARGEST_CHANNELS),
     "configure.guidance": Range(0, 100),
     "configure.reference_ratio": Range(0, 1),
     "configure.steps": Range(1, 1000),
