@@ -14,7 +14,8 @@ from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import Leveller, leveller
 from safa_stream.session.livescene import LiveScene, check_layer
 from safa_stream.session.mixing import Strip
-from safa_stream.session.stereo import CHANNELS
+from safa_stream.session.stereo import voiced
+from safa_stream.types import FloatArray
 
 #: Commands that may wait for their time, events that may wait to be fetched, scenes that are kept.
 LARGEST_QUEUE, LARGEST_EVENTS, LARGEST_SCENES = 1000, 1000, 64
@@ -34,7 +35,11 @@ class Waiting:
 
 @dataclass(slots=True, eq=False)
 class State:
-    """Mutable; its session is its only user. settings: how views of layers without settings of their own are made."""
+    """Mutable; its session is its only user.
+
+    settings: how views of layers without settings of their own are made; stems: of layers that somebody hears apart,
+    the last samples, which are as late as the limiter's.
+    """
 
     model: Model
     decoder: Decoder
@@ -56,19 +61,20 @@ class State:
     log: list[dict[str, Any]] = field(default_factory=list)
     lines: int = 0
     levels: dict[int | None, float] = field(default_factory=dict)
+    stems: dict[int, FloatArray] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, scene: LiveScene) -> State:
         """A state without layers; their strips stand in the mixer already."""
-        rate = model.facts.sample_rate
+        model, rate = voiced(model, scene.channels), model.facts.sample_rate
         limiter = safety.limiter(rate)
         return cls(
             model,
             model.decoder(),
             leveller(rate, scene.lufs),
             limiter,
-            safety.begin(limiter, CHANNELS),
-            mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master),
+            safety.begin(limiter, scene.channels),
+            mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master, scene.channels),
             scene,
             Settings(scene.steps, scene.guidance, scene.reference_ratio),
         )
@@ -77,6 +83,11 @@ class State:
     def position(self) -> int:
         """The next sample to be read."""
         return self.mix.position
+
+    @property
+    def channels(self) -> int:
+        """Of what is read."""
+        return self.mix.channels
 
     @property
     def rate(self) -> int:
