@@ -139,7 +139,7 @@ class Connection:
         if access is Access.LISTEN:
             raise _listen_only("it opens no session; join one", "token")
         self._check_free()
-        request = OpenRequest(scene=body.scene, pacing=body.pacing, lead_seconds=body.lead, name=body.name)
+        request = OpenRequest(body.scene, body.pacing, body.lead, body.name, body.channels)
         station = await self._hub.open(request)
         if not body.play:
             station.pause()
@@ -174,7 +174,9 @@ class Connection:
         number: int | None,
     ) -> None:
         """Answer and begin to listen in one step of the event loop, so that nothing is missed or comes too early."""
-        encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels)
+        encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels, body.layer)
+        if body.layer is not None and after is None:
+            station.check_layer(body.layer)
         fanout = self._hub.fanout(station)
         listener = fanout.attach(self._outlet, encoding, steers, after)
         opened = control.Opened(
@@ -184,6 +186,7 @@ class Connection:
             format=body.format,
             rate=encoding.rate,
             channels=encoding.channels,
+            layer=encoding.layer,
             session_rate=station.rate,
             position=station.position,
             playing=station.playing,

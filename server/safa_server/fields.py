@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from safa_server.control import Code
 from safa_server.station import LARGEST_LEAD, LEAST_LEAD
+from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import PromptError, UsageError
 from safa_stream.rendering.conversion import HIGHEST_RATE, LOWEST_RATE
 from safa_stream.scene import LARGEST_SEED, WeightedPrompt, parse_prompts
