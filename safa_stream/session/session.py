@@ -22,7 +22,7 @@ from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, roster, safety, scenes, steering, telling, turns
+from safa_stream.session import merging, mixing, roster, safety, scenes, steering, telling, turns
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
@@ -256,7 +256,10 @@ class Session:
 
         Raises UsageError or one of its kinds, naming the field, where it cannot be; then nothing has changed.
         """
-        number, command = self.state.commands + 1, steering.resolved(command)
+        part_of = merging.merged(self.state, command)
+        if part_of is not None:
+            return part_of
+        number, command, mix = self.state.commands + 1, steering.resolved(command), self.state.mix
         if command.at is not None and command.at > self.state.position:
             if len(self.state.waiting) >= LARGEST_QUEUE:
                 raise UsageError(f"{LARGEST_QUEUE} commands are waiting for their time; no more can")
@@ -266,6 +269,7 @@ class Session:
         else:
             events = steering.carry_out(self.state, command, number)
             self.state.note("command", number=number, command=command)
+            merging.begun(self.state, command, number, mix)
             for event in events:
                 self.state.tell(event)
         self.state.commands = number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Decoder, Model
@@ -16,6 +16,9 @@ from safa_stream.session.livescene import LiveScene, check_layer
 from safa_stream.session.mixing import Strip
 from safa_stream.session.stereo import voiced
 from safa_stream.types import FloatArray
+
+if TYPE_CHECKING:
+    from safa_stream.session.merging import Moment
 
 #: Commands that may wait for their time, events that may wait to be fetched, scenes that are kept.
 LARGEST_QUEUE, LARGEST_EVENTS, LARGEST_SCENES = 1000, 1000, 64
@@ -38,7 +41,7 @@ class State:
     """Mutable; its session is its only user.
 
     settings: how views of layers without settings of their own are made; stems: of layers that somebody hears apart,
-    the last samples, which are as late as the limiter's.
+    the last samples, which are as late as the limiter's; moment: mix commands that others can still become a part of.
     """
 
     model: Model
@@ -62,6 +65,7 @@ class State:
     lines: int = 0
     levels: dict[int | None, float] = field(default_factory=dict)
     stems: dict[int, FloatArray] = field(default_factory=dict)
+    moment: Moment | None = None
 
     @classmethod
     def of(cls, model: Model, scene: LiveScene) -> State:

@@ -24,7 +24,7 @@ from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
-from safa_stream.session.messages import AddLayer, Command, Event, RecallScene
+from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
 from safa_stream.types import FloatArray
 
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
@@ -158,7 +158,9 @@ class Station:
         with self._live.lock:
             number = self._live.session.receive(command)
         self._runner.wake()
-        self._pump()
+        # Faders may be moved again before the next block: what comes of it is told with that.
+        if not isinstance(command, Mix):
+            self._pump()
         return number
 
     def state(self) -> dict[str, Any]:
