@@ -63,8 +63,10 @@ def step_energy(weighting: KWeighting, history: FloatArray, step: FloatArray) ->
     """
     window = np.concatenate([history, step], axis=1)
     weighted = np.fft.irfft(np.fft.rfft(window) * weighting.spectrum, window.shape[1])[:, weighting.history :]
-    squares = np.einsum("ct,ct->", weighted, weighted) if weighting.weights is None else weighting.weights @ np.einsum(
-        "ct,ct->c", weighted, weighted
+    squares = (
+        np.einsum("ct,ct->", weighted, weighted)
+        if weighting.weights is None
+        else weighting.weights @ np.einsum("ct,ct->c", weighted, weighted)
     )
     energy = float(squares) / weighting.step
     return window[:, weighting.step :], energy

@@ -27,7 +27,9 @@ def first_state(model: Denoiser, seed: int, purpose: str, first_frame: int, coun
     """
     facts = model.facts
     groups = facts.groups if isinstance(facts, ModelFacts) else 1
-    purposes = [purpose if not group or purpose == REFERENCE else f"{purpose}, group {group}" for group in range(groups)]
+    purposes = [
+        purpose if not group or purpose == REFERENCE else f"{purpose}, group {group}" for group in range(groups)
+    ]
     own = facts.latent_channels // groups
     drawn = np.concatenate([noise(seed, one, first_frame, count, own, facts.latent_bins) for one in purposes])
     return model.from_numpy(drawn[None]) * scale

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     device.add_argument("--device", metavar="NAME", help="number, name or words of it (default: the default device)")
     device.add_argument("--rate", type=count, metavar="HZ", help="its rate (default: the sound's, or the device's own)")
     device.add_argument("--channels", type=count, metavar="N",
-                        help="its channels (default: the sound's); more than 2, to 16, are made beside each other")  # fmt: skip
+                        help="its channels (default: the sound's); more than 2 are made, up to 16")  # fmt: skip
     device.add_argument("--channel-map", metavar="MAP",
                         help="quad, 5.1, 7.1, 7.1.4, ambix, or a list such as FL,FR,BL,BR or 3,4,-,1")  # fmt: skip
     device.add_argument("--buffer", type=positive, default=0.2, metavar="SECONDS",

@@ -1,4 +1,4 @@
-"""A model with more channels than it has: groups of them, each from noise of its own, all from one reference trajectory.
+"""A model with more channels than it has: groups of them, each of its own noise, all from one reference trajectory.
 
     channels   0 1 | 2 3 | 4 ...        group 0 is what the model makes by itself, bit for bit
     latents    [B, G C, T, F]           the groups side by side, for whatever joins, keeps or decodes them
@@ -211,9 +211,7 @@ def _stacked(states: Sequence[DecoderState]) -> DecoderState:
 def _parted(state: DecoderState, groups: int) -> list[DecoderState]:
     """What `_stacked` put together; a number is a number again."""
     names = [field.name for field in dataclasses.fields(state)]
-    return [
-        replace(state, **{name: _plain(getattr(state, name)[group]) for name in names}) for group in range(groups)
-    ]
+    return [replace(state, **{name: _plain(getattr(state, name)[group]) for name in names}) for group in range(groups)]
 
 
 def _plain(value: Any) -> Any:

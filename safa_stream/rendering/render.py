@@ -91,9 +91,9 @@ def render(
     `model` is loaded by the scene's name of it where it is not given, and `loaded` is told what it is. `report` is told
     of progress; `stop` is asked between pieces, and when it says True (or on KeyboardInterrupt while sound is made)
     what is finished becomes a valid file. channels: 1 and 2 are converted to; more are made, in groups of the model's
-    own (`models.grouped`); channel_map: where they go (`channels.channel_map`). perceptual: the file of the network by which method syncdiffusion compares
-    views. After any error there is no file, or the one that was there before. Raises UsageError for what cannot be
-    made, ModelError, and OutputError for what cannot be written.
+    own (`models.grouped`); channel_map: where they go (`channels.channel_map`). perceptual: the file of the network by
+    which method syncdiffusion compares views. After any error there is no file, or the one that was there before.
+    Raises UsageError for what cannot be made, ModelError, and OutputError for what cannot be written.
     """
     scene = Scene.from_prompt(scene) if isinstance(scene, str) else scene
     target = None if out is None else Path(out)

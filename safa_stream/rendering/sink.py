@@ -28,7 +28,8 @@ class Output:
     """What is written and how. None: the model's own rate and channels; the format by the path's extension.
 
     channels: more than the model has are made, see `models.grouped`; channel_map: where they go, as
-    `channels.channel_map` reads it, which then says how many there are (of ambisonics: channels, the sources). lufs: integrated loudness to level to, -60 to -5 LUFS, None to leave it alone. bits: "16", "24" or "32f".
+    `channels.channel_map` reads it, which then says how many there are (of ambisonics: channels, the sources). lufs:
+    integrated loudness to level to, -60 to -5 LUFS, None to leave it alone. bits: "16", "24" or "32f".
     """
 
     path: Path | None = None

@@ -135,9 +135,7 @@ _FILTERS = {"low": 2 * LARGEST_LAYERS, "high": 2 * LARGEST_LAYERS, "master_low":
 
 def _filters(channels: int) -> dict[str, int]:
     """All filters by name: each pair of channels has its own, so that a pair comes out alike whatever is beside it."""
-    return {
-        _of_pair(name, pair): rows for pair in range(-(-channels // 2)) for name, rows in _FILTERS.items()
-    }
+    return {_of_pair(name, pair): rows for pair in range(-(-channels // 2)) for name, rows in _FILTERS.items()}
 
 
 def _of_pair(name: str, pair: int) -> str:
@@ -187,7 +185,9 @@ class MixState:
                 raise ValueError(f"{channels} channels")
             *strips, master = (_channel_of(np.asarray(row, np.float64)) for row in tensors[f"{prefix}channels"])
             layers = dict(zip((int(layer) for layer in tensors[f"{prefix}layers"]), strips, strict=True))
-            filters = {n: ShelfState.from_tensors(tensors, f"{prefix}{n}/", rows) for n, rows in _filters(channels).items()}
+            filters = {
+                n: ShelfState.from_tensors(tensors, f"{prefix}{n}/", rows) for n, rows in _filters(channels).items()
+            }
             ducking = DuckState.from_tensors(tensors, f"{prefix}ducking/", LARGEST_LAYERS)
             return cls(rate, position, layers, master, filters, ducking, channels)
         except KeyError as error:

@@ -21,8 +21,8 @@ import numpy as np
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
-from safa_stream.session import messages as m
 from safa_stream.session import merging, mixing, roster, safety, scenes, steering, telling, turns
+from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene

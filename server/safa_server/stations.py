@@ -16,7 +16,9 @@ from safa_stream.session.livescene import LiveScene
 def _scene(request: OpenRequest) -> LiveScene:
     scene = LiveScene.from_value(request.scene)
     says = isinstance(request.scene, Mapping) and "channels" in request.scene
-    return scene if says or (request.channels or 0) <= scene.channels else replace(scene, channels=request.channels or 2)
+    return (
+        scene if says or (request.channels or 0) <= scene.channels else replace(scene, channels=request.channels or 2)
+    )
 
 
 class Stations:

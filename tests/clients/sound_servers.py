@@ -104,9 +104,7 @@ def pulse_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Soun
 
 
 @contextmanager
-def jack_recording(
-    file: Path, ports: tuple[str, ...] = ("PortAudio:out_0", "PortAudio:out_1")
-) -> Iterator[None]:
+def jack_recording(file: Path, ports: tuple[str, ...] = ("PortAudio:out_0", "PortAudio:out_1")) -> Iterator[None]:
     """Record ports into a WAV file of float32, a channel each, while the block runs."""
     command = ["jack_capture", *(word for port in ports for word in ("--port", port)), "-b", "FLOAT", str(file)]
     recorder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -217,5 +217,3 @@ def test_a_game_moves_eight_faders_at_every_picture_and_each_is_answered_soon() 
 
     with quiet_log():
         run(test())
-
-

@@ -115,7 +115,9 @@ def test_the_journal_plays_it_again_to_the_bit(tmp_path: Path) -> None:
             ramp = [0.03, 0.5][rng.integers(2)]
             session.receive(m.Mix(layer=layer, gain=float(rng.uniform(-30, 6)), ramp=ramp))
             if layer is not None and rng.integers(3) == 0:
-                session.receive(m.Mix(layer=layer, solo=bool(rng.integers(2)), high=float(rng.uniform(-9, 9)), ramp=ramp))
+                session.receive(
+                    m.Mix(layer=layer, solo=bool(rng.integers(2)), high=float(rng.uniform(-9, 9)), ramp=ramp)
+                )
         parts.append(session.read(BLOCK).samples)
         journal.write(session.journal())
     journal.write([{"type": "end", "position": session.position}])
