@@ -38,6 +38,7 @@ from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
 from safa_server.websocket import Front, Route
+from safa_stream.channels import channel_map
 from safa_stream.errors import OutputError, SceneError
 from safa_stream.models import load
 
@@ -173,14 +174,15 @@ async def _main_session(settings: Settings, stations: Stations, restored: list[S
     if scene is None:
         return None
     pacing = "live" if settings.device is None else "device"
-    return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN))
+    channels = None if settings.channel_map is None else channel_map(settings.channel_map).channels
+    return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN, channels))
 
 
 async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station, registry: Registry) -> None:
     if settings.device is None:
         return
     name = None if settings.device == "default" else settings.device
-    output = DeviceOutput(main, DeviceRequest(name), _log_device)
+    output = DeviceOutput(main, DeviceRequest(name, channel_map=settings.channel_map), _log_device)
     await output.start()
     stack.push_async_callback(output.stop)
     watching = asyncio.create_task(observe_device(registry, lambda: output.status), name="device metrics")

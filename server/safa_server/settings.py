@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 from safa_server.limits import Limits
 from safa_server.osc_packet import FRAMINGS
+from safa_stream.channels import channel_map
 from safa_stream.errors import UsageError
 
 
@@ -47,6 +48,9 @@ class Settings:
     )
     scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
     device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
+    channel_map: str | None = _setting(
+        None, "that session's channels on the device: quad, 5.1, 7.1, 7.1.4, ambix, or a list such as 3,4,-,1", "MAP"
+    )
     osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
     osc_tcp_port: int | None = _setting(None, "TCP port of OSC as well", "PORT")
     osc_framing: str = _setting("auto", "how OSC is framed on TCP: slip, length, or auto by the first byte", "FRAMING")
@@ -83,6 +87,10 @@ class Settings:
             raise UsageError("setting 'tls_key' needs 'tls_cert'")
         if self.restore and self.state is None:
             raise UsageError("setting 'restore' needs 'state', the folder with what is to be restored")
+        if self.channel_map is not None:
+            channel_map(self.channel_map)
+            if self.device is None:
+                raise UsageError("setting 'channel_map' needs 'device': it says which of its outputs gets what")
         if self.prompt is not None and self.scene is not None:
             raise UsageError("settings 'prompt' and 'scene' cannot both be given")
 

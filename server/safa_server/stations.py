@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import replace
 
 from safa_server.runner import AdmissionError, Runner
 from safa_server.station import DEFAULT_LEAD, OpenRequest, Station
 from safa_server.storage import Storage
 from safa_stream.errors import SafaError
 from safa_stream.session.livescene import LiveScene
+
+
+def _scene(request: OpenRequest) -> LiveScene:
+    scene = LiveScene.from_value(request.scene)
+    says = isinstance(request.scene, Mapping) and "channels" in request.scene
+    return (
+        scene if says or (request.channels or 0) <= scene.channels else replace(scene, channels=request.channels or 2)
+    )
 
 
 class Stations:
@@ -29,7 +39,7 @@ class Stations:
             raise AdmissionError("the server is shutting down", retry_after=30.0)
         if len(self.all()) >= self.largest:
             raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
-        scene = LiveScene.from_value(request.scene)
+        scene = _scene(request)
         live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
         session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
         try:

@@ -123,7 +123,7 @@ class TestBadInput:
             ["rain", "--overlap", "nan"], ["rain", "--overlap", "-0.1"], ["rain", "--overlap", "0.8"],
             ["rain", "--guidance", "nan"], ["rain", "--seed", "-1"], ["rain", "--swap-interval", "0"],
             ["rain", "--reference-ratio", "2"], ["rain", "--method", "magic"], ["rain", "--mode", "live"],
-            ["rain", "--rate", "1"], ["rain", "--rate", "0"], ["rain", "--channels", "0"], ["rain", "--channels", "9"],
+            ["rain", "--rate", "1"], ["rain", "--rate", "0"], ["rain", "--channels", "0"], ["rain", "--channels", "17"],
             ["rain", "--format", "tape"], ["rain", "--out", "a.xyz"], ["rain", "--bits", "12"],
             ["rain", "--lufs", "loud"], ["rain", "--lufs", "0"], ["rain", "--lufs", "nan"],
             ["rain", "--at", "soon", "wind"], ["rain", "--at", "99", "wind"], ["rain", "--at", "1", ""],
