@@ -91,6 +91,7 @@ export interface Requests {
     lead?: number | null;
     name?: string | null;
     play?: boolean;
+    layer?: number | null;
     token?: string | null;
   };
   "join": {
@@ -100,6 +101,7 @@ export interface Requests {
     format?: "f32" | "s16" | "s24" | "opus";
     rate?: number | null;
     channels?: number | null;
+    layer?: number | null;
     from?: number | null;
   };
   "ack": {
@@ -191,6 +193,7 @@ export interface Messages {
     format: "f32" | "s16" | "s24" | "opus";
     rate: number;
     channels: number;
+    layer: number | null;
     session_rate: number;
     position: number;
     playing: boolean;

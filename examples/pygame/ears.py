@@ -31,10 +31,11 @@ def start_mixer() -> None:
 
 
 class Ear:
-    """What one connection hears, on a channel of the mixer. gaps: times that the channel found nothing to play."""
+    """What one connection hears, on a channel of the mixer. given: frames that the mixer has got; gaps: times that the
+    channel found nothing to play."""
 
     def __init__(self, channel: int) -> None:
-        self.channel, self.gaps = pygame.mixer.Channel(channel), 0
+        self.channel, self.given, self.gaps = pygame.mixer.Channel(channel), 0, 0
         self._came: deque[np.ndarray] = deque()
         self._held, self._playing = 0, False
 
@@ -62,7 +63,7 @@ class Ear:
         while count < BLOCK_SECONDS * RATE:
             parts.append(self._came.popleft())
             count += len(parts[-1])
-        self._held -= count
+        self._held, self.given = self._held - count, self.given + count
         return np.concatenate(parts).tobytes()
 
 

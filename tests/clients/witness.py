@@ -115,9 +115,28 @@ def opened(url: str, scene: Any, **fields: Any) -> Any:
     return _running(url, lambda client: client.open(scene, play=False, **fields))
 
 
-def joined(url: str, session: str, token: str | None = None) -> Any:
+def joined(url: str, session: str, token: str | None = None, **fields: Any) -> Any:
     """A session that exists, from its second frame on while the server keeps it; a context that gives its Witness."""
-    return _running(url, lambda client: client.join(session, token, from_=0))
+    return _running(url, lambda client: client.join(session, token, **{"from_": 0, **fields}))
+
+
+def stretches(recorded: FloatArray, wanted: FloatArray, gaps: int) -> int:
+    """How many frames of `wanted` [N, 2] a recording holds to the last bit, one after the other, from its first sound
+    on; with at most as many silences between them as the player counted."""
+    begin = at = int(np.flatnonzero(wanted.any(axis=1))[0])
+    place, found = int(np.flatnonzero(recorded.any(axis=1))[0]), 0
+    while at < len(wanted) and place < len(recorded):
+        count = min(len(recorded) - place, len(wanted) - at)
+        differs = np.flatnonzero((recorded[place : place + count] != wanted[at : at + count]).any(axis=1))
+        same = int(differs[0]) if len(differs) else count
+        at, place, found = at + same, place + same, found + 1
+        assert found <= gaps + 1, f"{found} stretches, and the player counted {gaps} gaps"
+        # A gap: silence until it goes on where it stopped.
+        heard = np.flatnonzero(recorded[place:].any(axis=1))
+        if not len(heard):
+            break
+        place += int(heard[0])
+    return at - begin
 
 
 def wait_for(met: Callable[[], Any], seconds: float = PATIENCE) -> Any:
