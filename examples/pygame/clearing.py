@@ -94,9 +94,9 @@ def draw(screen: pygame.Surface, game: Game) -> None:
 
 
 def walking(seconds: float, by_itself: bool) -> tuple[float, float]:
-    """Right and down, by the keys or in a circle."""
+    """Right and down, by the keys or in a circle, past the tree and the brook."""
     if by_itself:
-        return math.cos(seconds), math.sin(seconds)
+        return math.sin(seconds), -math.cos(seconds)
     keys = pygame.key.get_pressed()
     return keys[pygame.K_RIGHT] - keys[pygame.K_LEFT], keys[pygame.K_DOWN] - keys[pygame.K_UP]
 

@@ -107,13 +107,16 @@ def test_a_walk_through_the_clearing(tmp_path: Path, proofs: Proofs) -> None:
 
 
 def observed(witness: Witness) -> bool:
-    """Whether the session has heard of the tree and of the weather."""
+    """Whether the session hears of the tree and of the weather."""
+    seen: set[str] = set()
 
-    def so() -> bool:
+    def both() -> bool:
         rain = witness.state()["layers"][0]
-        return bool(rain["high"] < -3 and rain["prompts"] != "steady drizzle")
+        seen.update(["tree"] if rain["high"] < -3 else [])
+        seen.update(["weather"] if rain["prompts"] != "steady drizzle" else [])
+        return len(seen) == 2
 
-    return bool(wait_for(so))
+    return bool(wait_for(both))
 
 
 class TestGame:
