@@ -30,6 +30,9 @@ PACKAGES = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "mcs": "mono-mcs",
+    "mono": "mono-runtime",
+    "systemd-analyze": "systemd",
 }
 
 

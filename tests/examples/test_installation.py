@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -227,7 +226,7 @@ def test_what_systemd_is_given(tmp_path: Path, proofs: Proofs) -> None:
 
 @pytest.mark.parametrize("hangs", [False, True])
 def test_the_health_check_starts_a_server_again_that_hangs(tmp_path: Path, hangs: bool) -> None:
-    assert shutil.which("curl"), "curl is missing: apt-get install --no-install-recommends curl"
+    program("curl")
     asked = tmp_path / "asked"
     stand_in = tmp_path / "systemctl"
     stand_in.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
