@@ -94,30 +94,31 @@ def draw(screen: pygame.Surface, game: Game) -> None:
 
 
 def walking(seconds: float, by_itself: bool) -> tuple[float, float]:
-    """Right and down, by the keys or in a circle, past the tree and the brook."""
+    """Right and down, by the keys or in a circle, past the tree."""
     if by_itself:
-        return math.sin(seconds), -math.cos(seconds)
+        return math.sin(2 * seconds), -math.cos(2 * seconds)
     keys = pygame.key.get_pressed()
     return keys[pygame.K_RIGHT] - keys[pygame.K_LEFT], keys[pygame.K_DOWN] - keys[pygame.K_UP]
 
 
-def play(session: Session, seconds: float, by_itself: bool) -> tuple[int, int]:
-    """Play until the window is closed or for so long; how many commands were given, and how many gaps were heard."""
+def play(session: Session, seconds: float, by_itself: bool) -> str:
+    """Play until the window is closed, or so many seconds of sound; what was said and heard, as a line."""
     screen = pygame.display.set_mode((WIDTH, HEIGHT))
     ears = {layer: Ear(layer) for layer in (RAIN, FIRE, BROOK)}
     for layer, ear in ears.items():
         session.listen(ear, layer)
     game, before, sparing, clock = Game(), None, Sparing(every=0.1, least=0.5), pygame.time.Clock()
-    now, said = 0.0, 0
-    while now < seconds:
+    now, heard, said, pictures = 0.0, 0.0, 0, 0
+    while heard < seconds:
         step = clock.tick(60) / 1000
-        now += step
+        now, pictures = now + step, pictures + 1
+        heard += step if all(ear.given for ear in ears.values()) else 0.0
         events = pygame.event.get()
         if any(event.type == pygame.QUIT for event in events):
             break
         rain = any(event.type == pygame.KEYDOWN and event.key == pygame.K_r for event in events)
         before, game = game, moved(game, *walking(now, by_itself), step)
-        if rain or (by_itself and int(now / 3) != int((now - step) / 3)):
+        if rain or (by_itself and int(now / 2) != int((now - step) / 2)):
             game = replace(game, storm=(game.storm + 1) % len(RAINS))
         for command in commands(before, game, sparing, now):
             session.say(command)
@@ -127,7 +128,8 @@ def play(session: Session, seconds: float, by_itself: bool) -> tuple[int, int]:
             if layer in PLACES:
                 ear.channel.set_volume(*volumes(game, PLACES[layer]))
         draw(screen, game)
-    return said, sum(ear.gaps for ear in ears.values())
+    gaps = sum(ear.gaps for ear in ears.values())
+    return f"{said} commands in {pictures} pictures and {now:.1f} s, {gaps} gaps"
 
 
 def main() -> None:
@@ -135,8 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="ws://127.0.0.1:8600/ws")
     parser.add_argument("--token", help="the server's")
-    parser.add_argument("--seconds", type=float, default=math.inf)
-    parser.add_argument("--by-itself", action="store_true", help="walk in a circle, change the weather every 3 s")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of sound")
+    parser.add_argument("--by-itself", action="store_true", help="walk in a circle, change the weather every 2 s")
     options = parser.parse_args()
     start_mixer()
     pygame.init()
@@ -144,8 +146,7 @@ def main() -> None:
     try:
         session.open(SCENE)
         print(f"session {session.opened['session']}", flush=True)
-        said, gaps = play(session, options.seconds, options.by_itself)
-        print(f"{said} commands, {gaps} gaps")
+        print(play(session, options.seconds, options.by_itself))
         for trouble in session.troubles:
             print(trouble, file=sys.stderr)
     except SafaError as error:

@@ -15,6 +15,7 @@ import numpy as np
 import pygame
 
 from safa_server.client import SafaClient
+from safa_server.control import Close
 from safa_stream.errors import SafaError
 from safa_stream.session.messages import Command
 
@@ -95,7 +96,9 @@ class Session:
         self._run(self._say(command))
 
     def close(self) -> None:
-        """Hang up. The server keeps the session for a while."""
+        """End the session."""
+        if self._client is not None:
+            self._run(self._say(Close())).result(10)
         self._loop.call_soon_threadsafe(self._over.set)
         self._run(asyncio.sleep(0.2)).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -142,7 +145,7 @@ class Session:
             if ear is not None:
                 ear.take(frame.samples())
 
-    async def _say(self, command: Command) -> None:
+    async def _say(self, command: Command | Close) -> None:
         try:
             assert self._client is not None, "open a session first"
             await self._client.send(command)

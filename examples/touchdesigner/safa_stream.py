@@ -1,7 +1,8 @@
 """TouchDesigner: a session of `safa-stream serve` steered from a WebSocket DAT, its events in a Table DAT.
 
-This file is the Callbacks DAT of a WebSocket DAT (network address `127.0.0.1/ws`, port 8600). Beside it: a Table DAT `events`, a CHOP `state` whose channels are what the sound follows, and
-a CHOP Execute DAT that calls `op("websocket1_callbacks").module.follow(channel.name, value)`.
+This file is the Callbacks DAT of a WebSocket DAT (network address `127.0.0.1/ws`, port 8600). Beside it: a
+Table DAT `events`, a CHOP `state` whose channels are what the sound follows, and a CHOP Execute DAT that calls
+`op("websocket1_callbacks").module.follow(channel.name, value)`.
 
 Not run: TouchDesigner does not run on Linux. Tests run this file with stand-ins for its objects, against a real server.
 """

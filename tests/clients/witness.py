@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from safa_server.client import SafaClient
-from safa_server.control import Control, Pause, Play
+from safa_server.control import Close, Control, Pause, Play
+from safa_stream.errors import SafaError
 from safa_stream.session.messages import Command
 from safa_stream.types import FloatArray
 
@@ -23,8 +24,8 @@ PATIENCE = 60.0
 class Witness:
     """Hears a session from its first sample (or, joined later, from a frame) on. Made by `opened` and `joined`."""
 
-    def __init__(self, url: str) -> None:
-        self.url, self.opened = url, dict[str, Any]()
+    def __init__(self, url: str, owns: bool) -> None:
+        self.url, self.opened, self._owns = url, dict[str, Any](), owns
         self.events: list[dict[str, Any]] = []
         self._frames: list[FloatArray] = []
         self.first: int | None = None
@@ -83,6 +84,9 @@ class Witness:
             hearing = asyncio.create_task(hear())
             await self._over.wait()
             hearing.cancel()
+            if self._owns:
+                with suppress(SafaError):
+                    await client.send(Close())
 
     def _run(self, enter: Callable[[SafaClient], Any]) -> None:
         try:
@@ -95,8 +99,8 @@ class Witness:
 
 
 @contextmanager
-def _running(url: str, enter: Callable[[SafaClient], Any]) -> Iterator[Witness]:
-    witness = Witness(url)
+def _running(url: str, enter: Callable[[SafaClient], Any], owns: bool) -> Iterator[Witness]:
+    witness = Witness(url, owns)
     thread = threading.Thread(target=witness._run, args=(enter,))
     thread.start()
     try:
@@ -111,13 +115,13 @@ def _running(url: str, enter: Callable[[SafaClient], Any]) -> Iterator[Witness]:
 
 
 def opened(url: str, scene: Any, **fields: Any) -> Any:
-    """A session whose clock stands until `play`; a context that gives its Witness."""
-    return _running(url, lambda client: client.open(scene, play=False, **fields))
+    """A session whose clock stands until `play`; a context that gives its Witness, and ends it."""
+    return _running(url, lambda client: client.open(scene, play=False, **fields), owns=True)
 
 
 def joined(url: str, session: str, token: str | None = None, **fields: Any) -> Any:
     """A session that exists, from its second frame on while the server keeps it; a context that gives its Witness."""
-    return _running(url, lambda client: client.join(session, token, **{"from_": 0, **fields}))
+    return _running(url, lambda client: client.join(session, token, **{"from_": 0, **fields}), owns=False)
 
 
 def stretches(recorded: FloatArray, wanted: FloatArray, gaps: int) -> int:

@@ -20,14 +20,15 @@ from tests.browser.rig import Wire
 from tests.clients.programs import program
 from tests.clients.proofs import Proof, Proofs
 from tests.clients.witness import joined
-from tests.server.test_serve import ROOT, server
+from tests.examples.conftest import Served
+from tests.server.test_serve import ROOT
 from tools import javascript_types
 
 FOLDER = ROOT / "examples/javascript"
 PAGE_CLIENT = ROOT / "server/safa_server/web/safa.js"
 #: The version that the types were checked with.
 TYPESCRIPT = "typescript@7.0.2"
-SECONDS = 4.0
+SECONDS = 2.4
 
 
 def nodes() -> list[tuple[str, ...]]:
@@ -72,27 +73,26 @@ def test_the_archive_has_the_pages_client_and_no_more(package: Path) -> None:
 
 @pytest.mark.parametrize("node", nodes(), ids=lambda node: f"node{version(node[0])}")
 def test_node_hears_the_session_and_is_heard(
-    node: tuple[str, ...], package: Path, tmp_path: Path, proofs: Proofs
+    node: tuple[str, ...], package: Path, tmp_path: Path, served: Served, proofs: Proofs
 ) -> None:
     out = tmp_path / "out.f32"
-    with server(tmp_path) as (_, address):
-        wire = Wire(address["port"])
-        script = package / "node_modules/safa-stream/record.mjs"
-        command = [*node, str(script), str(out), "--url", f"ws://127.0.0.1:{wire.port}/ws", "--seconds", str(SECONDS)]
-        process = subprocess.Popen(command, cwd=package, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None
-            session = process.stdout.readline().split()[1]
-            with joined(f"ws://127.0.0.1:{address['port']}/ws", session) as witness:
-                while not out.stat().st_size:
-                    time.sleep(0.05)
-                time.sleep(SECONDS / 4)
-                wire.cut(0.4)
-                said, complained = process.communicate(timeout=60)
-                state = witness.events
-        finally:
-            process.kill()
-            wire.close()
+    wire = Wire(served.port)
+    script = package / "node_modules/safa-stream/record.mjs"
+    command = [*node, str(script), str(out), "--url", f"ws://127.0.0.1:{wire.port}/ws", "--seconds", str(SECONDS)]
+    process = subprocess.Popen(command, cwd=package, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        session = process.stdout.readline().split()[1]
+        with joined(served.url, session) as witness:
+            while not out.stat().st_size:
+                time.sleep(0.05)
+            time.sleep(SECONDS / 4)
+            wire.cut(0.4)
+            said, complained = process.communicate(timeout=60)
+            state = witness.events
+    finally:
+        process.kill()
+        wire.close()
     assert process.returncode == 0, complained
     heard = np.fromfile(out, "<f4").reshape(-1, 2)
     assert f"{SECONDS:.2f} s heard, 0 samples lost" in said and len(heard) == SECONDS * 48_000

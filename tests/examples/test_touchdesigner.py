@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +12,8 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.clients.proofs import Proof, Proofs
-from tests.server.test_serve import ROOT, server, url
+from tests.examples.conftest import Served
+from tests.server.test_serve import ROOT
 
 
 @pytest.fixture
@@ -60,35 +60,34 @@ def hear(callbacks: ModuleType, dat: Dat, socket: Any, until: str) -> dict[str, 
             callbacks.onReceiveBinary(dat, message)
 
 
-def test_channels_steer_a_session_and_find_it_again(tmp_path: Path, callbacks: ModuleType, proofs: Proofs) -> None:
+def test_channels_steer_a_session_and_find_it_again(callbacks: ModuleType, served: Served, proofs: Proofs) -> None:
     protocol = [Subprotocol("safa.v1")]
-    with server(tmp_path) as (_, address):
-        with connect(url(address), subprotocols=protocol) as socket:
-            dat = Dat(socket)
-            callbacks.follow("rain", 1.0, 0.0)
-            callbacks.onConnect(dat)
-            session = hear(callbacks, dat, socket, "opened")["session"]
-            first = callbacks.number
-            for frame in range(120):
-                callbacks.follow("rain", frame / 240, frame / 60)
-                callbacks.follow("guidance", 0.5, frame / 60)
-                callbacks.follow("nothing", frame, frame / 60)
-            assert 15 < callbacks.number - first < 25
-            callbacks.say("state")
-            state = hear(callbacks, dat, socket, "state")["state"]
-            assert -22 < state["layers"][0]["gain"] < -18 and state["layers"][0]["guidance"] == 3.5
-            assert any(row[0] == "applied" for row in dat.rows)
-        callbacks.onDisconnect(dat)
-        callbacks.follow("rain", 1.0, 100.0)
-        with connect(url(address), subprotocols=protocol) as socket:
-            dat = Dat(socket)
-            callbacks.onConnect(dat)
-            again = hear(callbacks, dat, socket, "opened")
-            assert again["session"] == session and again["control"]
-            callbacks.follow("rain", 1.0, 101.0)
-            hear(callbacks, dat, socket, "done")
-            callbacks.say("state")
-            assert hear(callbacks, dat, socket, "state")["state"]["layers"][0]["gain"] == 0.0
+    with connect(served.url, subprotocols=protocol) as socket:
+        dat = Dat(socket)
+        callbacks.follow("rain", 1.0, 0.0)
+        callbacks.onConnect(dat)
+        session = hear(callbacks, dat, socket, "opened")["session"]
+        first = callbacks.number
+        for frame in range(120):
+            callbacks.follow("rain", frame / 240, frame / 60)
+            callbacks.follow("guidance", 0.5, frame / 60)
+            callbacks.follow("nothing", frame, frame / 60)
+        assert 15 < callbacks.number - first < 25
+        callbacks.say("state")
+        state = hear(callbacks, dat, socket, "state")["state"]
+        assert -22 < state["layers"][0]["gain"] < -18 and state["layers"][0]["guidance"] == 3.5
+        assert any(row[0] == "applied" for row in dat.rows)
+    callbacks.onDisconnect(dat)
+    callbacks.follow("rain", 1.0, 100.0)
+    with connect(served.url, subprotocols=protocol) as socket:
+        dat = Dat(socket)
+        callbacks.onConnect(dat)
+        again = hear(callbacks, dat, socket, "opened")
+        assert again["session"] == session and again["control"]
+        callbacks.follow("rain", 1.0, 101.0)
+        hear(callbacks, dat, socket, "done")
+        callbacks.say("state")
+        assert hear(callbacks, dat, socket, "state")["state"]["layers"][0]["gain"] == 0.0
     proofs.tell(
         Proof(
             "TouchDesigner",

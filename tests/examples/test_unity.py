@@ -11,12 +11,13 @@ from tests.browser.rig import Wire
 from tests.clients.programs import program
 from tests.clients.proofs import Proof, Proofs
 from tests.clients.witness import opened, wait_for
-from tests.server.test_serve import ROOT, server
+from tests.examples.conftest import Served
+from tests.server.test_serve import ROOT
 
 HERE = Path(__file__).parent
 FOLDER = ROOT / "examples/unity"
 CLIENT = [FOLDER / f"{name}.cs" for name in ("SafaClient", "SampleRing", "Json", "Sparing")]
-SECONDS = 4
+SECONDS = 3
 RATE = 48_000
 
 
@@ -33,29 +34,28 @@ def version() -> str:
     return subprocess.run([program("mono"), "--version"], capture_output=True, text=True).stdout.split()[4]
 
 
-def test_the_client_hears_the_session_and_is_heard(tmp_path: Path, proofs: Proofs) -> None:
+def test_the_client_hears_the_session_and_is_heard(tmp_path: Path, served: Served, proofs: Proofs) -> None:
     """Every sample through a connection that was cut; a gain that changes all the time is said now and then."""
     run, out = compiled(tmp_path / "program.exe", *CLIENT, HERE / "unity_program.cs"), tmp_path / "out.f32"
-    with server(tmp_path) as (_, address):
-        wire = Wire(address["port"])
-        with opened(f"ws://127.0.0.1:{address['port']}/ws", "rain on a tent") as witness:
-            session = witness.opened["session"], witness.opened["token"]
-            process = subprocess.Popen(
-                [program("mono"), str(run), f"ws://127.0.0.1:{wire.port}/ws", *session, str(SECONDS * RATE), str(out)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            try:
-                witness.wait_for_listeners(2)
-                witness.play()
-                wait_for(lambda: len(witness.frames) > 3.2 * RATE)
-                wire.cut(0.3)
-                said, _ = process.communicate(timeout=60)
-                gain, own = witness.state()["layers"][0]["gain"], witness.frames
-            finally:
-                process.kill()
-                wire.close()
+    wire = Wire(served.port)
+    with opened(served.url, "rain on a tent") as witness:
+        session = witness.opened["session"], witness.opened["token"]
+        process = subprocess.Popen(
+            [program("mono"), str(run), f"ws://127.0.0.1:{wire.port}/ws", *session, str(SECONDS * RATE), str(out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            witness.wait_for_listeners(2)
+            witness.play()
+            wait_for(lambda: len(witness.frames) > 2.3 * RATE)
+            wire.cut(0.3)
+            said, _ = process.communicate(timeout=60)
+            gain, own = witness.state()["layers"][0]["gain"], witness.frames
+        finally:
+            process.kill()
+            wire.close()
     assert process.returncode == 0, said
     summary = said.splitlines()[-1]
     assert "lost 0 dropped 0" in summary, said

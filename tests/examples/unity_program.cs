@@ -11,7 +11,7 @@ static class Program
     {
         Checks();
         int wanted = 2 * int.Parse(arguments[3]);
-        var client = SafaClient.Join(arguments[0], arguments[1], arguments[2], 48000, 2, seconds: 6);
+        var client = SafaClient.Join(arguments[0], arguments[1], arguments[2], 48000, 2, seconds: 4);
         var sparing = new Sparing();
         var block = new float[2 * 1024];
         var bytes = new byte[4 * block.Length];
