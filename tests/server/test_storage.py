@@ -80,7 +80,6 @@ def test_a_journal_of_months_is_not_held_in_memory(tmp_path: Path) -> None:
     # How far it was heard, as it is said every now and then.
     journal.write([{"type": "at", "position": live.session.position}] * 30_000)
     journal.close()
-    assert journal.path.stat().st_size > 1_000_000
     tracemalloc.start()
     try:
         (again,) = Storage(tmp_path, model, BLOCK).kept()
