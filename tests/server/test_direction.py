@@ -20,6 +20,7 @@ from safa_server.direction.programme_file import programme_from, read_programme
 from safa_server.direction.rehearsal import Heard, read_log, rehearse, shown
 from safa_server.direction.senses import Reading
 from safa_server.sparing import Sparing
+from safa_stream.cli.main import main
 from safa_stream.errors import FailureError, UsageError
 from safa_stream.session.messages import AddLayer, Command, Mix, Prompt, RemoveLayer
 from tests.direction import Session
@@ -297,3 +298,31 @@ def test_sparing_says_no_more_than_it_may_and_comes_close(values: list[float]) -
     assert told[0] == (0.0, values[0])
     assert all(later - sooner >= 0.1 - 1e-9 for (sooner, _), (later, _) in zip(told, told[1:], strict=False))
     assert abs(told[-1][1] - values[-1]) < 0.5
+
+
+class TestCommand:
+    def test_a_rehearsal_is_printed(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        log = tmp_path / "sensors.jsonl"
+        near = datetime.fromisoformat("2026-12-24T18:10+01:00").timestamp()
+        log.write_text("".join(Heard(near + n, Reading("/sensor/near", 1.0)).line() + "\n" for n in range(9)))
+        words = ["direct", str(EXAMPLE), "--rehearse", "15:00", "--from", "2026-12-24T18:00", "--sensors", str(log)]
+        assert main(words) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == 'Thu 24 18:00:00  layer.add  prompts "songbirds, wind in the trees:0.6"  layer 0  ramp 10'
+        (fire,) = [line for line in lines if "campfire" in line]
+        assert fire.startswith("Thu 24 18:10:0") and "layer 3  gain -3  ramp 10" in fire
+        assert any("layer.remove  layer 3  ramp 40" in line for line in lines)
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ([], "which session? give --ready-file FILE or --link URL"),
+            (["--link", "nowhere"], "a link to steer looks like"),
+            (["--ready-file", "r", "--from", "2026-12-24"], "--from and --sensors belong to --rehearse"),
+            (["--rehearse", "1h", "--sensors", "none.jsonl"], "cannot read the sensor log none.jsonl"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["direct", str(EXAMPLE), *words]) == 2
+        complained = capsys.readouterr().err
+        assert complained.startswith("safa-stream: ") and said in complained and complained.count("\n") == 1
