@@ -55,8 +55,7 @@ function decode(buffer, format, count) {
 }
 
 export class Safa extends EventTarget {
-  #url;
-  #WebSocket;
+  #dial;
   #socket = null;
   #joined = null; // fields of "join" that take the session up again
   #waiting = new Map(); // id of a message -> {resolve, reject}
@@ -67,11 +66,10 @@ export class Safa extends EventTarget {
   #heard = 0; // when the server last said anything
   #timer = null;
 
-  /** url: of the server's WebSocket; WebSocket: the class to use where there is no global one (Node before 22). */
   constructor(url, { WebSocket = globalThis.WebSocket } = {}) {
     super();
     if (!WebSocket) throw new SafaError("there is no WebSocket here: use Node 22, or new Safa(url, { WebSocket })");
-    [this.#url, this.#WebSocket] = [url, WebSocket];
+    this.#dial = () => new WebSocket(url, PROTOCOL); // url: of the server's WebSocket
   }
 
   /** {id, token, control} of the session that is heard, null before `open` or `join`. */
@@ -125,16 +123,13 @@ export class Safa extends EventTarget {
   }
 
   async #connect() {
-    const socket = (this.#socket = new this.#WebSocket(this.#url, PROTOCOL));
-    socket.binaryType = "arraybuffer";
-    socket.onmessage = ({ data }) => this.#receive(data);
+    const socket = (this.#socket = this.#dial());
+    Object.assign(socket, { binaryType: "arraybuffer", onmessage: ({ data }) => this.#receive(data) });
     await new Promise((resolve, reject) => {
       socket.onopen = resolve;
-      // Node 20 tells only of the error where nobody answers.
-      socket.onclose = socket.onerror = ({ reason }) =>
-        reject(new SafaError(reason || "the server cannot be reached", "closed"));
+      socket.onclose = ({ reason }) => reject(new SafaError(reason || "the server cannot be reached", "closed"));
+      socket.onerror = socket.onclose; // all that Node 20 says where nobody answers
     });
-    socket.onerror = null;
     socket.onclose = ({ code, reason }) => this.#dropped(reason || `the connection dropped (code ${code})`);
     [this.#heard, this.#timer] = [performance.now(), setInterval(() => this.#ping(), PING_EVERY)];
   }
