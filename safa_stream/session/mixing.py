@@ -118,7 +118,7 @@ class Channel:
     depth: Ramp
 
     def gains(self, times: DoubleArray, channels: int) -> list[float | DoubleArray]:
-        """Gain of every channel, each [N] or one number: in every pair left and right; a last one alone is not panned."""
+        """Gain of every channel, each [N] or one number: left and right of every pair; one that is alone has no pan."""
         level = self.gain.along(times) * self.audible.along(times) * self.fade.along(times)
         pair = [level * self.left.along(times), level * self.right.along(times)]
         return pair * (channels // 2) + [level] * (channels % 2)
