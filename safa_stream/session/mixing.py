@@ -238,8 +238,12 @@ def set_strip(state: MixState, layer: int | None, strip: Strip, ramp_samples: in
     length = max(ramp_samples, shortest_ramp(state.rate))
     if layer is None:
         return replace(state, master=_aimed(state.master, _checked(None, strip), True, state.position, length))
-    channel = replace(state.channel(layer), strip=_checked(layer, strip))
-    return _all_aimed(replace(state, layers={**state.layers, layer: channel}), length)
+    channel, strip = state.channel(layer), _checked(layer, strip)
+    if (strip.mute, strip.solo) == (channel.strip.mute, channel.strip.solo):
+        # Who is heard stays the same: nothing moves in other layers.
+        moved = _aimed(channel, strip, channel.audible.ends > 0, state.position, length)
+        return replace(state, layers={**state.layers, layer: moved})
+    return _all_aimed(replace(state, layers={**state.layers, layer: replace(channel, strip=strip)}), length)
 
 
 def fade_in(state: MixState, layer: int, samples: int) -> MixState:
