@@ -205,7 +205,7 @@ def begin(
         layer: _channel(_checked(layer, strip), _is_heard(strip, strips.values())) for layer, strip in strips.items()
     }
     filters = {name: shelves.begin(rows) for name, rows in _filters(channels).items()}
-    return MixState(rate, 0, layers, _channel(master, True), filters, begin_duck(LARGEST_LAYERS), channels)
+    return MixState(rate, 0, layers, _channel(master, not master.mute), filters, begin_duck(LARGEST_LAYERS), channels)
 
 
 def add(state: MixState, layer: int, strip: Strip) -> MixState:
@@ -237,7 +237,8 @@ def set_strip(state: MixState, layer: int | None, strip: Strip, ramp_samples: in
     """
     length = max(ramp_samples, shortest_ramp(state.rate))
     if layer is None:
-        return replace(state, master=_aimed(state.master, _checked(None, strip), True, state.position, length))
+        master = _checked(None, strip)
+        return replace(state, master=_aimed(state.master, master, not master.mute, state.position, length))
     channel, strip = state.channel(layer), _checked(layer, strip)
     if (strip.mute, strip.solo) == (channel.strip.mute, channel.strip.solo):
         # Who is heard stays the same: nothing moves in other layers.
