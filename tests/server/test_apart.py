@@ -193,7 +193,7 @@ class TestChannels:
 
 
 def test_a_game_moves_eight_faders_at_every_picture_and_each_is_answered_soon() -> None:
-    """60 pictures a second with 8 values each, for a second: more messages than this connection may say without them."""
+    """60 pictures a second with 8 values each, for a second: more than this connection could say in other messages."""
     pictures, values, asked = 60, 8, dict[int, float]()
 
     async def test() -> None:
