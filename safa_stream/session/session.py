@@ -252,7 +252,7 @@ class Session:
     # What is asked for ---------------------------------------------------------------------------------------------
 
     def receive(self, command: m.Command) -> int:
-        """Carry a command out, now or at its time; returns its number, or that of an earlier one that it became part of.
+        """Carry a command out, now or at its time; returns its number, or that of one that it became a part of.
 
         Raises UsageError or one of its kinds, naming the field, where it cannot be; then nothing has changed.
         """
