@@ -238,7 +238,7 @@ def write(results: Results, path: Path, command: str) -> None:
         "",
         "- *left and right*: of the first group. *halves*: a group's first half and its second. *groups*: those of one",
         "  sound with each other: same prompt, style, timeline and reference, noise of their own. *same style*: two",
-        "  streams that share prompt and style, each with noise and a reference of its own. *other seed*: another take.",
+        "  streams that share prompt and style, each with its own noise and reference. *other seed*: another take.",
         "- *correlation*: mean |correlation| of channels of one with channels of the other; for signals that have",
         "  nothing to do with each other it is what their length and bandwidth allow. *at the best lag*: within 20 ms.",
         "- *envelopes*: correlation of the log-mels over time. *timbre*: mean |difference| of the mean log-mels, dB.",

@@ -1,8 +1,8 @@
 """Mix commands that come faster than sound is read: those of one moment become one for each layer.
 
 Nothing that is said between two reads can be heard before the next, so a fader that is moved ten times in between is
-moved once: the later value counts. The commands so far are taken back and carried out anew, so the mixer is exactly
-where the journal's one line leaves it. What else is said in between ends a moment, and so does a snapshot.
+moved once: the later value counts. What its layer was told so far is taken back and carried out anew, so the mixer is
+exactly where the journal's lines leave it. What else is said in between ends a moment, and so does a snapshot.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def merged(state: State, command: m.Command) -> int | None:
     said = {f.name: getattr(command, f.name) for f in fields(command) if getattr(command, f.name) is not None}
     part = replace(old, command=replace(old.command, **said))
     parts = (*moment.parts[:index], part, *moment.parts[index + 1 :])
-    state.mix = moment.before
+    state.mix, again = _taken_back(moment, parts, command.layer)
     try:
-        for one in parts:
+        for one in again:
             roster.mix(state, one.command)
     except BaseException:
         state.mix = moment.after
@@ -81,3 +81,16 @@ def merged(state: State, command: m.Command) -> int | None:
     part.line["command"] = part.command
     state.moment = replace(moment, after=state.mix, parts=parts)
     return part.number
+
+
+def _taken_back(moment: Moment, parts: tuple[Part, ...], layer: int | None) -> tuple[MixState, tuple[Part, ...]]:
+    """A mixer, and the parts that are to be carried out on it in their order.
+
+    One layer is taken back by itself, unless somebody's mute or solo decides who else is heard.
+    """
+    if any(part.command.mute is not None or part.command.solo is not None for part in parts):
+        return moment.before, parts
+    mine = tuple(part for part in parts if part.command.layer == layer)
+    if layer is None:
+        return replace(moment.after, master=moment.before.master), mine
+    return replace(moment.after, layers={**moment.after.layers, layer: moment.before.layers[layer]}), mine

@@ -118,7 +118,7 @@ class Channel:
     depth: Ramp
 
     def gains(self, times: DoubleArray, channels: int) -> list[float | DoubleArray]:
-        """Gain of every channel, each [N] or one number: in every pair left and right; a last one alone is not panned."""
+        """Gain of every channel, each [N] or one number: left and right of every pair; one that is alone has no pan."""
         level = self.gain.along(times) * self.audible.along(times) * self.fade.along(times)
         pair = [level * self.left.along(times), level * self.right.along(times)]
         return pair * (channels // 2) + [level] * (channels % 2)
@@ -205,7 +205,7 @@ def begin(
         layer: _channel(_checked(layer, strip), _is_heard(strip, strips.values())) for layer, strip in strips.items()
     }
     filters = {name: shelves.begin(rows) for name, rows in _filters(channels).items()}
-    return MixState(rate, 0, layers, _channel(master, True), filters, begin_duck(LARGEST_LAYERS), channels)
+    return MixState(rate, 0, layers, _channel(master, not master.mute), filters, begin_duck(LARGEST_LAYERS), channels)
 
 
 def add(state: MixState, layer: int, strip: Strip) -> MixState:
@@ -237,9 +237,14 @@ def set_strip(state: MixState, layer: int | None, strip: Strip, ramp_samples: in
     """
     length = max(ramp_samples, shortest_ramp(state.rate))
     if layer is None:
-        return replace(state, master=_aimed(state.master, _checked(None, strip), True, state.position, length))
-    channel = replace(state.channel(layer), strip=_checked(layer, strip))
-    return _all_aimed(replace(state, layers={**state.layers, layer: channel}), length)
+        master = _checked(None, strip)
+        return replace(state, master=_aimed(state.master, master, not master.mute, state.position, length))
+    channel, strip = state.channel(layer), _checked(layer, strip)
+    if (strip.mute, strip.solo) == (channel.strip.mute, channel.strip.solo):
+        # Who is heard stays the same: nothing moves in other layers.
+        moved = _aimed(channel, strip, channel.audible.ends > 0, state.position, length)
+        return replace(state, layers={**state.layers, layer: moved})
+    return _all_aimed(replace(state, layers={**state.layers, layer: replace(channel, strip=strip)}), length)
 
 
 def fade_in(state: MixState, layer: int, samples: int) -> MixState:

@@ -94,7 +94,7 @@ class Session:
 
         They are taken where they go into the master: behind shelves, gain, mute, ducking and pan, ahead of master and
         limiter, and as late as what the limiter lets out. So the sum of all layers is the whole wherever master and
-        limiter leave it alone. A layer that was not asked for before begins with so much silence as the limiter is late.
+        limiter leave it alone. One that was not asked for before begins with as much silence as the limiter is late.
         """
         self._due()
         start, blocks = self.state.position, {}
@@ -252,7 +252,7 @@ class Session:
     # What is asked for ---------------------------------------------------------------------------------------------
 
     def receive(self, command: m.Command) -> int:
-        """Carry a command out, now or at its time; returns its number.
+        """Carry a command out, now or at its time; returns its number, or that of one that it became a part of.
 
         Raises UsageError or one of its kinds, naming the field, where it cannot be; then nothing has changed.
         """

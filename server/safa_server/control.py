@@ -173,8 +173,9 @@ class Opened:
     token: the session's secret, for who opened it or may control it; guarded: whether the server wants a token of
     everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
     long the session waits for a lost client; rate, channels, format: of the frames that follow; layer: whose they are,
-    null for the whole mix; session_rate, position: of the session's clock; credit: samples granted that have not left yet (pull); resumed_from: the first frame that
-    will be sent, where `from` was given: later than asked for if the server no longer has all, null if it has none yet.
+    null for the whole mix; session_rate, position: of the session's clock; credit: samples granted that have not left
+    yet (pull); resumed_from: the first frame that will be sent, where `from` was given: later than asked for if the
+    server no longer has all, null if it has none yet.
     """
 
     session: str

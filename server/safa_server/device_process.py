@@ -173,7 +173,7 @@ class Output:
 
 
 def spread(samples: FloatArray, channels: int) -> FloatArray:
-    """Samples [c, N] as frames [N, channels]: for one channel the mean of a pair; one is doubled; others stay silent."""
+    """Samples [c, N] as frames [N, channels]: one channel gets the mean of a pair; one is doubled; more stay silent."""
     heard = samples
     if channels == 1:
         heard = samples[:2].mean(axis=0, keepdims=True, dtype=np.float32)

@@ -68,7 +68,6 @@ class Fanout:
         listener = Listener(outlet, self._feed(encoding), self._limits, control)
         listener.place(after)
         self._listeners.append(listener)
-        self._choose_layers()
         self._choose_driver()
         self._metrics.add("safa_listeners")
         return listener
@@ -153,6 +152,7 @@ class Fanout:
         if len(self._feeds) >= self._limits.encodings:
             del self._feeds[min(unheard, key=lambda known: self._feeds[known].unheard_since)]
         self._feeds[encoding] = feed
+        self._choose_layers()
         return feed
 
     def _choose_layers(self) -> None:

@@ -15,7 +15,6 @@ from typing import Any, get_args, get_type_hints
 
 from safa_server.limits import Limits
 from safa_server.osc_packet import FRAMINGS
-from safa_stream.channels import channel_map
 from safa_stream.errors import UsageError
 
 
@@ -88,6 +87,9 @@ class Settings:
         if self.restore and self.state is None:
             raise UsageError("setting 'restore' needs 'state', the folder with what is to be restored")
         if self.channel_map is not None:
+            # Not above: help is shown without numpy.
+            from safa_stream.channels import channel_map
+
             channel_map(self.channel_map)
             if self.device is None:
                 raise UsageError("setting 'channel_map' needs 'device': it says which of its outputs gets what")

@@ -158,8 +158,10 @@ class Station:
         with self._live.lock:
             number = self._live.session.receive(command)
         self._runner.wake()
-        # Faders may be moved again before the next block: what comes of it is told with that.
-        if not isinstance(command, Mix):
+        if isinstance(command, Mix):
+            # Faders may be moved again before the next block, so their line in the journal is not written yet.
+            self._tell_events()
+        else:
             self._pump()
         return number
 
@@ -319,13 +321,17 @@ class Station:
         return self._made_by
 
     def _pump(self) -> None:
-        """Tell events, write the journal, make loops."""
+        """Write the journal, make loops, tell events."""
         with self._live.lock:
-            events, lines = self._live.session.events(), self._live.session.journal()
-            captures = self._live.session.captures()
+            lines, captures = self._live.session.journal(), self._live.session.captures()
         self._write(lines)
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks += [asyncio.create_task(self._make_loop(capture)) for capture in captures]
+        self._tell_events()
+
+    def _tell_events(self) -> None:
+        with self._live.lock:
+            events = self._live.session.events()
         for event in events:
             self._tell(event)
 

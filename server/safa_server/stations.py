@@ -14,11 +14,10 @@ from safa_stream.session.livescene import LiveScene
 
 
 def _scene(request: OpenRequest) -> LiveScene:
-    scene = LiveScene.from_value(request.scene)
+    """What is asked for, with as many channels as somebody wants to hear where the scene does not say."""
+    scene, wanted = LiveScene.from_value(request.scene), request.channels or 0
     says = isinstance(request.scene, Mapping) and "channels" in request.scene
-    return (
-        scene if says or (request.channels or 0) <= scene.channels else replace(scene, channels=request.channels or 2)
-    )
+    return scene if says or wanted <= scene.channels else replace(scene, channels=wanted)
 
 
 class Stations:

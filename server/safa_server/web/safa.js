@@ -77,12 +77,12 @@ export class Safa extends EventTarget {
     return this.#joined && { id: this.#joined.session, token: this.#joined.token, control: this.#joined.control };
   }
 
-  /** Begin a session of one's own. fields: scene, and optionally pacing, format, rate, channels, lead, name, token. */
+  /** Begin a session of one's own. fields: scene, and optionally pacing, format, rate, channels, layer, lead, name, token. */
   open(fields) {
     return this.#begin("open", { format: "f32", rate: 48000, channels: 2, ...fields });
   }
 
-  /** Listen to a session that exists. fields: session, token, and optionally control, format, rate, channels. */
+  /** Listen to a session that exists. fields: session, token, and optionally control, format, rate, channels, layer. */
   join(fields) {
     return this.#begin("join", { control: false, format: "f32", rate: 48000, channels: 2, ...fields });
   }
@@ -112,7 +112,7 @@ export class Safa extends EventTarget {
     try {
       await this.#connect();
       const opened = await this.send(type, fields);
-      const { format, rate, channels, layer, token, control = true } = fields;
+      const { format, rate, channels, layer = null, token, control = true } = fields;
       this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels, layer };
       this.#tell("connection", { state: "open", reason: "", resumed: false });
       return opened;
