@@ -98,18 +98,16 @@ def _times(programme: Programme, course: Course) -> Part:
         due, was = _due(programme, course, number), course.times.get(number)
         if was is due or (was is None and course.now < course.free.get(number, 0.0)):
             continue
-        seconds = 0.0 if was is None else due.morph
         course = replace(course, times={**course.times, number: due})
-        moved = was is None or was.gain != due.gain
-        course = course.with_base(number, due.gain, seconds) if moved else course
-        gain = course.gain(programme, number)
         if was is None:
-            said.append(_always_there(programme, due, gain))
+            course = course.with_base(number, due.gain, 0.0)
+            said.append(_always_there(programme, due, course.gain(programme, number)))
             continue
         if was.prompts != due.prompts:
             said.append(Prompt(layer=number, prompts=due.prompts, morph=due.morph))
-        if moved:
-            said.append(Mix(layer=number, gain=gain, ramp=due.morph))
+        if was.gain != due.gain:
+            course = course.with_base(number, due.gain, due.morph)
+            said.append(Mix(layer=number, gain=course.gain(programme, number), ramp=due.morph))
     return course, said
 
 
