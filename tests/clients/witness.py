@@ -19,6 +19,12 @@ from safa_stream.session.messages import Command
 from safa_stream.types import FloatArray
 
 PATIENCE = 60.0
+#: What is placed in space is a layer by itself.
+RAIN_AND_FIRE = {
+    "format": "safa-live-1",
+    "layers": [{"layer": 0, "prompts": "rain on a tent"}, {"layer": 1, "prompts": "campfire"}],
+}
+FIRE = 1
 
 
 class Witness:
@@ -135,11 +141,12 @@ def stretches(recorded: FloatArray, wanted: FloatArray, gaps: int) -> int:
         same = int(differs[0]) if len(differs) else count
         at, place, found = at + same, place + same, found + 1
         assert found <= gaps + 1, f"{found} stretches, and the player counted {gaps} gaps"
-        # A gap: silence until it goes on where it stopped.
-        heard = np.flatnonzero(recorded[place:].any(axis=1))
-        if not len(heard):
+        # A gap: silence until it goes on where it stopped, which may be silence, too.
+        heard, silent = (np.flatnonzero(part.any(axis=1)) for part in (recorded[place:], wanted[at:]))
+        if not len(heard) or not len(silent):
             break
-        place += int(heard[0])
+        assert heard[0] >= silent[0], f"frame {at} is missing"
+        at, place = at + int(silent[0]), place + int(heard[0])
     return at - begin
 
 

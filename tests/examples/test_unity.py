@@ -10,7 +10,7 @@ import numpy as np
 from tests.browser.rig import Wire
 from tests.clients.programs import program
 from tests.clients.proofs import Proof, Proofs
-from tests.clients.witness import opened, wait_for
+from tests.clients.witness import FIRE, RAIN_AND_FIRE, opened, wait_for
 from tests.examples.conftest import Served
 from tests.server.test_serve import ROOT
 
@@ -35,13 +35,21 @@ def version() -> str:
 
 
 def test_the_client_hears_the_session_and_is_heard(tmp_path: Path, served: Served, proofs: Proofs) -> None:
-    """Every sample through a connection that was cut; a gain that changes all the time is said now and then."""
+    """Every sample of one layer through a cut connection; a gain that changes all the time is said now and then."""
     run, out = compiled(tmp_path / "program.exe", *CLIENT, HERE / "unity_program.cs"), tmp_path / "out.f32"
     wire = Wire(served.port)
-    with opened(served.url, "rain on a tent") as witness:
+    with opened(served.url, RAIN_AND_FIRE, layer=FIRE) as witness:
         session = witness.opened["session"], witness.opened["token"]
         process = subprocess.Popen(
-            [program("mono"), str(run), f"ws://127.0.0.1:{wire.port}/ws", *session, str(SECONDS * RATE), str(out)],
+            [
+                program("mono"),
+                str(run),
+                f"ws://127.0.0.1:{wire.port}/ws",
+                *session,
+                str(FIRE),
+                str(SECONDS * RATE),
+                str(out),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -52,7 +60,7 @@ def test_the_client_hears_the_session_and_is_heard(tmp_path: Path, served: Serve
             wait_for(lambda: len(witness.frames) > 2.3 * RATE)
             wire.cut(0.3)
             said, _ = process.communicate(timeout=60)
-            gain, own = witness.state()["layers"][0]["gain"], witness.frames
+            gain, own = witness.state()["layers"][FIRE]["gain"], witness.frames
         finally:
             process.kill()
             wire.close()
@@ -67,7 +75,7 @@ def test_the_client_hears_the_session_and_is_heard(tmp_path: Path, served: Serve
     proofs.tell(
         Proof(
             "Unity (C# client)",
-            "exact: what the client without an engine received, through a cut connection",
+            "exact: what the client without an engine received of one layer, through a cut connection",
             f"Mono {version()}",
             count,
             0,

@@ -4,20 +4,20 @@ using System.Threading;
 using SafaStream;
 
 /// <summary>The client without an engine: plays a session into a file as an audio thread would, and steers it.
-/// Arguments: url, session, token, frames, file.</summary>
+/// Arguments: url, session, token, layer, frames, file.</summary>
 static class Program
 {
     static int Main(string[] arguments)
     {
         Checks();
-        int wanted = 2 * int.Parse(arguments[3]);
-        var client = SafaClient.Join(arguments[0], arguments[1], arguments[2], 48000, 2, seconds: 4);
+        int layer = int.Parse(arguments[3]), wanted = 2 * int.Parse(arguments[4]);
+        var client = SafaClient.Join(arguments[0], arguments[1], arguments[2], 48000, 2, layer, seconds: 4);
         var sparing = new Sparing();
         var block = new float[2 * 1024];
         var bytes = new byte[4 * block.Length];
         client.Start();
         int heard = 0, said = 0;
-        using (var file = File.Create(arguments[4]))
+        using (var file = File.Create(arguments[5]))
         {
             DateTime begun = DateTime.UtcNow;
             while (heard < wanted)
@@ -29,7 +29,7 @@ static class Program
                 while (client.Messages.TryDequeue(out message)) Console.WriteLine(message.Substring(0, Math.Min(90, message.Length)));
                 // A game's state in every picture: a gain that glides down to -6 dB.
                 double gain = -Math.Min(6, 6 * heard / (double)wanted * 2);
-                if (heard > 0 && sparing.Due("rain", gain, now) && client.Say("mix", Json.Fields("layer", 0, "gain", gain)) > 0) said++;
+                if (heard > 0 && sparing.Due("fire", gain, now) && client.Say("mix", Json.Fields("layer", layer, "gain", gain)) > 0) said++;
                 int got = client.Ring.Read(block);
                 Buffer.BlockCopy(block, 0, bytes, 0, 4 * got);
                 file.Write(bytes, 0, 4 * got);

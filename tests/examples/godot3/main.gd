@@ -26,6 +26,7 @@ func _initialize() -> void:
 	stream.url = OS.get_environment("SAFA_URL")
 	stream.session = OS.get_environment("SAFA_SESSION")
 	stream.token = OS.get_environment("SAFA_TOKEN")
+	stream.layer = int(OS.get_environment("SAFA_LAYER"))
 	stream.buffer_seconds = 1.0
 	stream.connect("opened", self, "_opened")
 	stream.connect("event", self, "_event")
@@ -39,7 +40,7 @@ func _opened(_session: String, _token: String) -> void:
 	if stream.pushed == 0:
 		# What a game does in every picture is said once.
 		for _n in range(50):
-			stream.glide(0, -3.0)
+			stream.glide(stream.layer, -3.0)
 		stream.say("mix", {"layer": 7, "gain": 0})
 
 func _event(message: Dictionary) -> void:
