@@ -20,10 +20,10 @@ def test_a_stream_of_five_channels() -> None:
     model, scene = load(), Scene(parse_prompts("rain on a tent, birds:0.4"), seed=2, steps=4)
 
     def made(channels: int) -> FloatArray:
-        return np.concatenate([c.samples for c in engine.chunks(grouped(model, channels), scene, 7.0)], axis=1)
+        return np.concatenate([c.samples for c in engine.chunks(grouped(model, channels), scene, 6.5)], axis=1)
 
     stereo, five = made(2), made(5)
-    assert five.shape == (5, 7 * 48_000) and np.array_equal(five[:2], stereo)
+    assert five.shape == (5, 6.5 * 48_000) and np.array_equal(five[:2], stereo)
     found = compare(five[:2], five[2:4], 48_000)
     # Signals that have nothing to do with each other correlate so much by chance, in octaves from 125 Hz on.
     assert found.correlation < 0.05 and max(found.bands) < 0.15 and found.peak < 0.1
@@ -35,10 +35,10 @@ def test_a_session_of_four_channels() -> None:
     def heard(channels: int) -> FloatArray:
         scene = {**LiveScene.from_value("rain on a tent").as_dict(), "steps": 2, "channels": channels}
         session = Session.begin(load(), LiveScene.from_value(scene))
-        first = hear(session, 2.0)
+        first = hear(session, 1.0)
         session.receive(m.Mix(layer=0, low=6.0, pan=-0.5))
         session.receive(m.Prompt(prompts=parse_prompts("campfire"), now=True))
-        return np.concatenate([first, hear(session, 3.0)], axis=1)
+        return np.concatenate([first, hear(session, 2.5)], axis=1)
 
     stereo, four = heard(2), heard(4)
     assert four.shape == (4, stereo.shape[1]) and np.abs(four).max() < 10 ** (-1 / 20)

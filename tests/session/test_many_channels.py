@@ -63,7 +63,7 @@ def whole(blocks: list[Any]) -> FloatArray:
 
 
 class TestSessions:
-    @pytest.mark.parametrize("channels", [3, 6, 16])
+    @pytest.mark.parametrize("channels", [3, 8])
     def test_the_first_pair_is_what_a_session_of_two_has(self, channels: int) -> None:
         stereo, many = whole(perform(begun(2))), whole(perform(begun(channels)))
         assert many.shape == (channels, stereo.shape[1]) and stereo.any()
@@ -112,9 +112,9 @@ class TestSessions:
         # So loud that the limiter works all the time: what it takes from one it takes from all.
         loud = Strip(gain=24)
         quiet, limited = begun(4), begun(4, master=loud)
-        one, two = whole(perform(quiet, 40)), whole(perform(limited, 40))
+        one, two = whole(perform(quiet, 30)), whole(perform(limited, 30))
         assert np.abs(two).max() <= 10 ** (-1 / 20) + 1e-6
-        gains = two[:, 2000:] / np.where(np.abs(one[:, 2000:]) < 1e-4, np.nan, one[:, 2000:])
+        gains = two[:, 1500:] / np.where(np.abs(one[:, 1500:]) < 1e-4, np.nan, one[:, 1500:])
         assert np.nanmax(np.nanstd(gains, axis=0) / np.nanmean(gains, axis=0)) < 1e-3
         assert np.nanmin(gains) < 0.9 * 10 ** (24 / 20)
 
