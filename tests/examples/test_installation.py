@@ -57,7 +57,7 @@ def perform(
     said = list(rehearse(programme, NOON, seconds, heard))
     session = Session.begin(model, LiveScene.from_value("wind"))
     # What is heard is not judged here, so it may be made with few steps.
-    session.receive(m.Configure(steps=4))
+    session.receive(m.Configure(steps=2))
     ledger, waiting = Ledger(programme.together + len(programme.layers)), iter(said)
     events, digest = list[m.Event](), sha256()
     coming = next(waiting, None)
