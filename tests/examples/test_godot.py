@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +79,11 @@ def test_godot_3_plays_the_session(tmp_path: Path, served: Served, proofs: Proof
     wanted = np.clip(np.trunc(own[:pushed] * 32768), -32768, 32767).astype(np.int16)
     heard = stretches(recorded, wanted, gaps=skips)
     assert heard > SECONDS * RATE // 2
-    version = subprocess.run([godot, "--version"], capture_output=True, text=True).stdout.strip()
+    about = subprocess.run([godot, "--version"], capture_output=True, text=True).stdout.strip()
     proofs.tell(
-        Proof("Godot 3", "exact: what the script received of one layer, through a cut connection", version, count, 0)
+        Proof("Godot 3", "exact: what the script received of one layer, through a cut connection", about, count, 0)
     )
-    proofs.tell(Proof("Godot 3", "exact in the recorder's 16 bits: its Master bus", version, heard, skips))
+    proofs.tell(Proof("Godot 3", "exact in the recorder's 16 bits: its Master bus", about, heard, skips))
 
 
 def test_godot_4s_script_can_be_read(proofs: Proofs) -> None:
@@ -93,7 +94,7 @@ def test_godot_4s_script_can_be_read(proofs: Proofs) -> None:
         Proof(
             "Godot 4",
             "its scripts, read by gdtoolkit's parser",
-            "gdtoolkit 4.5",
+            f"gdtoolkit {version('gdtoolkit')}",
             not_run="Debian 12 has no Godot 4; the same logic runs in Godot 3",
         )
     )
