@@ -10,7 +10,7 @@ from safa_stream.errors import ModelError, UsageError
 from safa_stream.models.grouped import grouped
 from safa_stream.models.interface import Model
 from safa_stream.scene import Scene, parse_prompts
-from tests.toy import FACTS, ToyDecoder, ToyModel, toy
+from tests.toy import FACTS, ToyDecoder, ToyModel, World, toy
 
 SECONDS = 12.0
 
@@ -35,6 +35,11 @@ def test_the_first_group_is_bit_for_bit_what_the_model_makes(channels: int, valu
     alone, many = made(hissing(), **values), made(grouped(hissing(), channels), **values)  # type: ignore[arg-type]
     assert many.shape == (channels, alone.shape[1])
     assert np.array_equal(many[:2], alone)
+
+
+def test_it_holds_in_every_array_library(world: World) -> None:
+    alone, many = made(toy(world)), made(grouped(toy(world), 5))
+    assert np.array_equal(many[:2], alone) and many == pytest.approx(made(grouped(toy(), 5)), abs=1e-4)
 
 
 def test_more_groups_change_none_of_those_there_are() -> None:

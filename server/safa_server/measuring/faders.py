@@ -48,9 +48,8 @@ async def faders(server: Running, scene: dict[str, Any], seconds: float) -> Fade
         async def play() -> None:
             begun = time.perf_counter()
             for picture in range(round(seconds * PICTURES)):
-                value = (picture % 20) / 20
-                saying = [say(Mix(layer=layer, **{name: value})) for layer in range(LAYERS) for name in VALUES]
-                await asyncio.gather(*saying)
+                said: list[dict[str, Any]] = [{name: (picture % 20) / 20} for name in VALUES]
+                await asyncio.gather(*(say(Mix(layer=layer, **one)) for layer in range(LAYERS) for one in said))
                 await asyncio.sleep(max(0.0, begun + (picture + 1) / PICTURES - time.perf_counter()))
 
         begun = time.perf_counter()
