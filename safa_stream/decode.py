@@ -118,7 +118,8 @@ def circular_pieces(decoder: Decoder, latents: FloatArray, seed: int) -> Iterato
         tails.append(pcm[:, last:])
         yield at * scale + first, pcm[:, first:last]
     head, tail = np.concatenate(heads, axis=1), np.concatenate(tails, axis=1)
-    yield 0, crossfade(tail, head, likeness(tail, head))
+    # By the first two channels: what else there is must not change them.
+    yield 0, crossfade(tail, head, likeness(tail[:2], head[:2]))
 
 
 def crossfade(out: FloatArray, into: FloatArray, correlation: float = 0.0) -> FloatArray:

@@ -21,7 +21,7 @@ from safa_stream.scene import METHODS
 from safa_stream.solvers import SolverTable, step
 from safa_stream.trajectory import guided_steps
 from safa_stream.types import Array
-from safa_stream.views import Batch, Lender, Record, first_state, roll_of
+from safa_stream.views import REFERENCE, Batch, Lender, Record, first_state, roll_of
 
 #: Views that the denoiser gets at once.
 BATCH = 8
@@ -188,7 +188,7 @@ def _first_states(model: Denoiser, plan: JointPlan, spans: Sequence[Span], width
     states = xp.permute_dims(xp.reshape(frames, (channels, len(spans), length, bins)), (1, 0, 2, 3))
     if not with_reference:
         return states
-    return xp.concat([states, first_state(model, plan.seed, "reference", 0, length, scale)])
+    return xp.concat([states, first_state(model, plan.seed, REFERENCE, 0, length, scale)])
 
 
 def _lenders(plan: JointPlan, reference: Record, views: int) -> list[Lender]:

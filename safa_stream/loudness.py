@@ -6,6 +6,7 @@ whole recording (`step_energies`); what a recording measures does not depend on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,17 +24,22 @@ LEAST_ENERGY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class KWeighting:
-    """The K filter of one sample rate as an FFT filter: `step` new samples after `history` old ones."""
+    """The K filter of one sample rate as an FFT filter: `step` new samples after `history` old ones.
+
+    weights: what the energy of every channel counts, None: all of them 1.
+    """
 
     step: int
     history: int
     spectrum: NDArray[np.complex64]
+    weights: FloatArray | None = None
 
 
-def k_weighting(rate: int) -> KWeighting:
+def k_weighting(rate: int, weights: Sequence[float] | None = None) -> KWeighting:
     """BS.1770-4 annex 1: a high shelf of +4 dB above 1.7 kHz, then a high pass at 38 Hz, for any rate in Hz.
 
-    The filter's response is cut after about 70 ms, where it has fallen below -140 dB.
+    The filter's response is cut after about 70 ms, where it has fallen below -140 dB. weights: by channel, as
+    `channels.ChannelMap` has them for its outputs.
     """
     step = step_length(rate)
     size = 1 << int(np.ceil(np.log2(1.6 * step)))
@@ -41,7 +47,8 @@ def k_weighting(rate: int) -> KWeighting:
     response = _shelf(rate, z) * _high_pass(rate, z)
     history = size - step
     impulse = np.fft.irfft(response, size)[: history + 1]
-    return KWeighting(step, history, np.fft.rfft(impulse, size).astype(np.complex64))
+    counted = None if weights is None else np.array(weights, np.float32)
+    return KWeighting(step, history, np.fft.rfft(impulse, size).astype(np.complex64), counted)
 
 
 def step_length(rate: int) -> int:
@@ -50,13 +57,18 @@ def step_length(rate: int) -> int:
 
 
 def step_energy(weighting: KWeighting, history: FloatArray, step: FloatArray) -> tuple[FloatArray, float]:
-    """Energy of one step [channels, step]: mean squares after K-weighting, summed over channels.
+    """Energy of one step [channels, step]: mean squares after K-weighting, summed over channels as they weigh.
 
     Hand the returned history [channels, history] to the next call; begin with zeros.
     """
     window = np.concatenate([history, step], axis=1)
     weighted = np.fft.irfft(np.fft.rfft(window) * weighting.spectrum, window.shape[1])[:, weighting.history :]
-    energy = float(np.einsum("ct,ct->", weighted, weighted)) / weighting.step
+    squares = (
+        np.einsum("ct,ct->", weighted, weighted)
+        if weighting.weights is None
+        else weighting.weights @ np.einsum("ct,ct->c", weighted, weighted)
+    )
+    energy = float(squares) / weighting.step
     return window[:, weighting.step :], energy
 
 

@@ -22,12 +22,13 @@ import numpy as np
 
 from safa_stream.continuation import StreamPlan, StreamState, past_shares
 from safa_stream.errors import UsageError
+from safa_stream.models.grouped import asked, gathered, plain
 from safa_stream.models.interface import Conditioning, Encoded, Model, mix_encoded, stack
 from safa_stream.operators import like
 from safa_stream.solvers import step
 from safa_stream.trajectory import ReferenceTrajectory, Trajectory, copied
 from safa_stream.types import Array, DoubleArray
-from safa_stream.views import Batch, Lender, Record, digest, first_state, roll_of
+from safa_stream.views import REFERENCE, Batch, Lender, Record, digest, first_state, roll_of
 
 #: Prompts as (encoded, weight); weights sum to 1. Where they change within a view, all are arrays [L] of its frames.
 Mixture = Sequence[tuple[Encoded, float]] | Sequence[tuple[Encoded, DoubleArray]]
@@ -73,7 +74,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """What the denoiser is to be asked for some rows [R, ...] of one view."""
+    """What the denoiser is to be asked for some rows [R, ...] of one view; each group of a row is one."""
 
     x: Array
     timesteps: Array
@@ -97,7 +98,7 @@ class View:
         self, model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
     ) -> None:
         self.model, self.plan, self.before = model, plan, state
-        self.index = 0
+        self.index, self._groups = 0, model.facts.groups
         parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
         # One that was made for fewer steps than this view wants guided is made again, to the same noise.
         self._kept = {key: kept for key, kept in state.references if kept.ratio >= plan.reference_ratio - 1e-9}
@@ -143,7 +144,8 @@ class View:
     @property
     def rows(self) -> int:
         """Rows that the next step asks the denoiser for: of the view, and of references while they are made."""
-        return self._told + (0 if self.index >= self.plan.guided_steps else int(self._x.shape[0]) - 1)
+        references = 0 if self.index >= self.plan.guided_steps else int(self._x.shape[0]) - 1
+        return (self._told + references) * self._groups
 
     def question(self) -> Question:
         """What the denoiser is to be asked for the next step."""
@@ -154,11 +156,12 @@ class View:
         if self._told > 1:
             x = xp.concat([x[:1]] * self._told + [x[1:]])
         told = self._batch.told(x, self.plan.table.timesteps[self.index])
-        return Question(x, *told, *self._past.told(x, self.index, self._told))
+        return Question(*asked(self._groups, x, *told, *self._past.told(x, self.index, self._told)))
 
     def answer(self, m: Array) -> None:
         """Take the denoiser's output [R, C, L, F] for the question's rows and make the step."""
         plan, index, layout = self.plan, self.index, self.plan.layout
+        m = gathered(m, self._groups)
         if self._weights is not None:
             xp = array_api_compat.array_namespace(m)
             own = xp.sum(m[: self._told] * self._weights, axis=0, keepdims=True)
@@ -194,9 +197,10 @@ class View:
 
 
 def step_views(model: Model, views: Sequence[View]) -> None:
-    """One solver step of every view in one denoiser call; views of any stream, at any step, of one length."""
+    """One solver step of every view in one denoiser call; views of any stream, at any step, of one length, and of as
+    many groups of channels as each has."""
     questions = [view.question() for view in views]
-    answer = _ask(model, questions)
+    answer = _ask(plain(model), questions)
     start = 0
     for view, question in zip(views, questions, strict=True):
         stop = start + int(question.x.shape[0])
@@ -276,5 +280,5 @@ def _noise(model: Model, plan: StreamPlan, state: StreamState, references: int) 
         own = first_state(model, plan.seed, "view", state.frame(plan), view, scale)
     if not references:
         return own
-    lent = first_state(model, plan.seed, "reference", 0, view, scale)
+    lent = first_state(model, plan.seed, REFERENCE, 0, view, scale)
     return array_api_compat.array_namespace(own).concat([own] + [lent] * references)

@@ -9,18 +9,29 @@ from dataclasses import dataclass, field
 import array_api_compat
 import numpy as np
 
-from safa_stream.models.interface import Conditioning, Denoiser, Encoded, stack, take
+from safa_stream.models.interface import Conditioning, Denoiser, Encoded, ModelFacts, stack, take
 from safa_stream.noise import noise
 from safa_stream.operators import Along, Mask, choose, reference_mask
 from safa_stream.swap import GOLDEN
 from safa_stream.trajectory import Trajectory
 from safa_stream.types import Array, DoubleArray
 
+#: What the noise of reference trajectories is drawn for.
+REFERENCE = "reference"
+
 
 def first_state(model: Denoiser, seed: int, purpose: str, first_frame: int, count: int, scale: float) -> Array:
-    """One view's noise [1, C, count, F] in the model's array world, `scale` its standard deviation."""
+    """One view's noise [1, C, count, F] in the model's array world, `scale` its standard deviation.
+
+    Every group of a model's has its own, and all have the same for their reference.
+    """
     facts = model.facts
-    drawn = noise(seed, purpose, first_frame, count, facts.latent_channels, facts.latent_bins)
+    groups = facts.groups if isinstance(facts, ModelFacts) else 1
+    purposes = [
+        purpose if not group or purpose == REFERENCE else f"{purpose}, group {group}" for group in range(groups)
+    ]
+    own = facts.latent_channels // groups
+    drawn = np.concatenate([noise(seed, one, first_frame, count, own, facts.latent_bins) for one in purposes])
     return model.from_numpy(drawn[None]) * scale
 
 

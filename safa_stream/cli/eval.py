@@ -7,6 +7,7 @@ examples:
   safa-stream eval paper --quick --classifier yamnet.tflite --out docs/experiments
   safa-stream eval sweep reference-ratio --quick
   safa-stream eval continuation --classifier yamnet.tflite --minutes 30 --out docs/studies/continuation.md
+  safa-stream eval channels --out docs/studies/channels.md
   safa-stream eval panorama --model ./stable-diffusion-2 --clip ./clip --features ./dinov2
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safa_stream.cli.eval_channels import add_channels_kind, run_channels
 from safa_stream.cli.eval_continuation import add_kind, run_continuation
 from safa_stream.cli.eval_images import add_panorama_kind, run_panorama
 from safa_stream.cli.eval_paper import add_kinds, run_kind
@@ -60,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_kinds(kinds)
     add_kind(kinds)
+    add_channels_kind(kinds)
     add_panorama_kind(kinds)
 
 
@@ -76,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
         "seams": _seams,
         "drift": _drift,
         "continuation": run_continuation,
+        "channels": run_channels,
         "panorama": run_panorama,
     }
     return own.get(options.kind, run_kind)(options)

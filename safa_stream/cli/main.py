@@ -23,6 +23,7 @@ COMMANDS = (
     "panorama",
     "play",
     "serve",
+    "direct",
     "replay",
     "sounds",
     "models",

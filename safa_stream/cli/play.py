@@ -7,6 +7,7 @@ examples:
   safa-stream play "forest birds at dawn" --duration 30:00 --seed 7
   safa-stream play "campfire" --device "usb audio" --record fire.flac
   safa-stream play --scene night.json --buffer 0.05 --latency 0.02
+  safa-stream play "rain on a tent" --device jack --channel-map quad
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     device = parser.add_argument_group("the device")
     device.add_argument("--device", metavar="NAME", help="number, name or words of it (default: the default device)")
     device.add_argument("--rate", type=count, metavar="HZ", help="its rate (default: the sound's, or the device's own)")
-    device.add_argument("--channels", type=count, metavar="N", help="its channels (default: the sound's)")
+    device.add_argument("--channels", type=count, metavar="N",
+                        help="its channels (default: the sound's); more than 2 are made, up to 16")  # fmt: skip
+    device.add_argument("--channel-map", metavar="MAP",
+                        help="quad, 5.1, 7.1, 7.1.4, ambix, or a list such as FL,FR,BL,BR or 3,4,-,1")  # fmt: skip
     device.add_argument("--buffer", type=positive, default=0.2, metavar="SECONDS",
                         help="sound kept between engine and device (default 0.2)")  # fmt: skip
     device.add_argument("--latency", type=positive, default=0.1, metavar="SECONDS",
@@ -64,7 +68,9 @@ def run(options: argparse.Namespace) -> int:
     if options.duration == 0:
         raise UsageError("--duration must be above 0")
     scene = _scene(options)
-    device = DeviceRequest(options.device, options.rate, options.channels, options.buffer, options.latency)
+    device = DeviceRequest(
+        options.device, options.rate, options.channels, options.buffer, options.latency, options.channel_map
+    )
     model = load(scene.model, options.backend)
     making.say_licence(scene.model, model.facts, options.quiet)
     screen = _Screen(options.quiet)
@@ -169,10 +175,8 @@ def _writer(options: argparse.Namespace, scene: LiveScene, model: Model) -> Soun
         chosen = formats.choose(options.record, None, "32f")
     title = ", ".join(format_prompts(layer.prompts) for layer in scene.layers)
     tags = Tags(title, f"safa-stream {__version__}", json.dumps(scene.as_dict()))
-    facts = model.facts
-    return SoundWriter(
-        options.record, chosen, facts.sample_rate, facts.channels, options.duration or 0.0, tags, options.force
-    )
+    rate = model.facts.sample_rate
+    return SoundWriter(options.record, chosen, rate, scene.channels, options.duration or 0.0, tags, options.force)
 
 
 def _scene(options: argparse.Namespace) -> LiveScene:
@@ -186,7 +190,16 @@ def _scene(options: argparse.Namespace) -> LiveScene:
         scene = replace(scene, model=options.model)
     if options.seed is not None:
         scene = replace(scene, layers=tuple(replace(layer, seed=options.seed) for layer in scene.layers))
-    return scene
+    return replace(scene, channels=max(scene.channels, _channels(options)))
+
+
+def _channels(options: argparse.Namespace) -> int:
+    """Channels that the device asks for. Raises UsageError for a channel map that cannot be."""
+    from safa_stream.channels import LARGEST_CHANNELS, channel_map
+
+    if options.channel_map is not None:
+        return channel_map(options.channel_map).channels
+    return min(options.channels or 0, LARGEST_CHANNELS)
 
 
 def _read(path: Path) -> Any:

@@ -11,6 +11,7 @@ examples:
   safa-stream render "hot spring, wind:0.3" --save-scene spring.json --out spring.flac
   safa-stream render --scene spring.json --duration 1:00:00 --out spring-hour.flac
   safa-stream render --batch jobs.jsonl --out sounds --duration 60
+  safa-stream render "rain on a tent" --channel-map 5.1 --out tent.wav
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bits", "--subtype", metavar="BITS", help="16, 24 or 32f for wav, 16 or 24 for flac (default 24)"
     )
     file.add_argument("--rate", type=int, metavar="HZ", help="sample rate (default: the model's)")
-    file.add_argument("--channels", type=int, metavar="N", help="1 or 2 (default: the model's)")
+    file.add_argument("--channels", type=int, metavar="N",
+                      help="1 or 2 (default: the model's), or up to 16 that are made beside each other")  # fmt: skip
+    file.add_argument("--channel-map", metavar="MAP",
+                      help="quad, 5.1, 7.1, 7.1.4, ambix, or a list such as FL,FR,BL,BR or 3,4,-,1")  # fmt: skip
     file.add_argument("--lufs", type=loudness, default=-23.0, metavar="LUFS",
                       help="integrated loudness, or off (default -23); true peaks stay below -1 dBTP")  # fmt: skip
     file.add_argument("--spectrogram", type=Path, metavar="FILE", help="a picture of the sound as PNG")
@@ -109,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
             backend=options.backend,
             rate=options.rate,
             channels=options.channels,
+            channel_map=options.channel_map,
             file_format=options.format,
             bits=_bits(options.bits),
             lufs=options.lufs,
@@ -200,7 +205,8 @@ def _report(result: RenderResult, options: argparse.Namespace) -> None:
 def _summary(result: RenderResult) -> str:
     level = "silent" if result.loudness_lufs is None else f"{result.loudness_lufs:.1f} LUFS"
     peak = "" if result.true_peak_dbtp is None else f", true peak {result.true_peak_dbtp:.1f} dBTP"
-    layout = "mono" if result.channels == 1 else "stereo"
+    layout = {1: "mono", 2: "stereo"}.get(result.channels, f"{result.channels} channels")
+    layout += "" if result.channel_map is None else f" ({result.channel_map})"
     lines = [
         f"{result.file}: {clock(result.seconds)} of {result.sample_rate / 1000:g} kHz {layout}, {level}{peak}, "
         f"seed {result.seed}, {result.real_time_factor:.1f} x real time"

@@ -25,7 +25,10 @@ BY_NETWORK = "LPIPS by "
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a model fixes. A frame is one latent time column of `latent_channels` x `latent_bins` numbers."""
+    """What a model fixes. A frame is one latent time column of `latent_channels` x `latent_bins` numbers.
+
+    groups: how many sounds of its network lie side by side in those channels, see `models.grouped`.
+    """
 
     name: str
     version: str
@@ -43,6 +46,7 @@ class ModelFacts:
     takes_context: bool
     sounds: tuple[str, ...]
     licence: str
+    groups: int = 1
 
     @property
     def frames_per_second(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
+from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import UsageError
 from safa_stream.types import FloatArray
 
@@ -15,8 +16,8 @@ def check(rate: int | None, channels: int | None) -> None:
     """Raise UsageError for a rate or channel count that no file is written with; None stands for the model's own."""
     if rate is not None and not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise UsageError(f"the sample rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate}")
-    if channels not in (None, 1, 2):
-        raise UsageError(f"the file can have 1 or 2 channels, not {channels}")
+    if channels is not None and not 1 <= channels <= LARGEST_CHANNELS:
+        raise UsageError(f"a sound can have 1 to {LARGEST_CHANNELS} channels, not {channels}")
 
 
 def silence(channels: int, length: int = 0) -> FloatArray:
@@ -25,7 +26,9 @@ def silence(channels: int, length: int = 0) -> FloatArray:
 
 
 def with_channels(samples: FloatArray, channels: int) -> FloatArray:
-    """[c, N] as [channels, N]: one channel is copied, several are averaged."""
+    """[c, N] as [channels, N]: of many the first ones, which are a whole sound; the mean of a pair; one copied."""
+    if len(samples) > 2:
+        samples = samples[: max(2, channels)]
     if len(samples) == channels:
         return samples
     mono = samples.mean(axis=0, keepdims=True, dtype=np.float32)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
 
+from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import UsageError
 
 #: A RIFF file's lengths have 32 bits; tags and headers need a little of it.
@@ -40,6 +41,8 @@ FORMATS: dict[str, tuple[tuple[str, ...], dict[str, FileFormat]]] = {
     "mp3": (("mp3",), {"": FileFormat("mp3", "MP3", "MPEG_LAYER_III", lossy=True)}),
 }
 BITS = ("16", "24", "32f")
+#: Channels at most; of what is not named, 2.
+_CHANNELS = {"wav": LARGEST_CHANNELS, "flac": 8}
 _RATES = {
     "opus": (8000, 12000, 16000, 24000, 48000),
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
@@ -78,8 +81,24 @@ def check_rate(file_format: FileFormat, rate: int) -> None:
         )
 
 
+def for_channels(file_format: FileFormat, channels: int) -> FileFormat:
+    """The format for a file of so many channels: WAV files of more than 2 say which loudspeakers they are for.
+
+    Raises UsageError where the format cannot hold them, or holds them in an order of its own.
+    """
+    if channels <= 2:
+        return file_format
+    most = _CHANNELS.get(file_format.name, 2)
+    if channels > most:
+        raise UsageError(
+            f"{file_format.name} files are written with at most {most} channels, not {channels}: choose "
+            f"{'wav' if channels > _CHANNELS['flac'] else 'wav or flac'}"
+        )
+    return replace(file_format, major="WAVEX") if file_format.major == "WAV" else file_format
+
+
 def for_size(file_format: FileFormat, size: int) -> FileFormat:
     """The format for a file of `size` bytes of samples: WAV files beyond 4 GB become RF64, which has the same name."""
     if not file_format.largest or size <= file_format.largest:
         return file_format
-    return FileFormat(file_format.name, "RF64", file_format.subtype, file_format.sample_bytes)
+    return replace(file_format, major="RF64", largest=0)

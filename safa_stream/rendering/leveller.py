@@ -94,9 +94,13 @@ def levelling(
     target: float | None = -23.0,
     ceiling: float = -1.0,
     look_ahead: float = LOOK_AHEAD_SECONDS,
+    weights: Sequence[float] | None = None,
 ) -> Levelling:
-    """Level [channels, N] at `rate` to `target` LUFS with true peaks at or below `ceiling` dBTP."""
-    weighting = k_weighting(rate)
+    """Level [channels, N] at `rate` to `target` LUFS with true peaks at or below `ceiling` dBTP.
+
+    weights: what every channel counts in the loudness, None: all of them 1.
+    """
+    weighting = k_weighting(rate, weights)
     limiter = limiting.limiter(ceiling - PEAK_MARGIN, rate, weighting.step)
     return Levelling(target, weighting, limiter, channels, max(1, round(look_ahead / STEP_SECONDS)))
 

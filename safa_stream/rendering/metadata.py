@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import soundfile
 
+from safa_stream.channels import AMBIX
 from safa_stream.errors import FailureError, SafaError, SceneError
 from safa_stream.models.interface import BY_NETWORK
 from safa_stream.scene import Scene, format_prompts
@@ -39,7 +40,8 @@ class Origin:
     """How a file was made. The scene has no open choices: steps, guidance and overlap are those that were used.
 
     licence: the model's, which may say what its sounds can be used for; "unknown" in files of earlier versions.
-    distance: by which method syncdiffusion compared views, None for other methods.
+    distance: by which method syncdiffusion compared views, None for other methods. channels: of the file, behind the
+    channel map where there is one; sources: of the sound before it.
     """
 
     scene: Scene
@@ -52,6 +54,8 @@ class Origin:
     version: str
     licence: str = "unknown"
     distance: str | None = None
+    channel_map: str | None = None
+    sources: int | None = None
 
     def to_json(self) -> str:
         """One line of ASCII, which every tag format keeps as it is."""
@@ -100,7 +104,7 @@ def read(path: Path) -> FileReport:
         with soundfile.SoundFile(path) as file:
             facts = (file.frames / file.samplerate, file.samplerate, file.channels, file.format, file.subtype)
             comment = file.comment
-        if facts[3] in ("WAV", "RF64"):
+        if facts[3] in ("WAV", "WAVEX", "RF64"):
             with path.open("rb") as stream:
                 comment = _riff_comment(stream)
     except (soundfile.SoundFileError, OSError, struct.error) as error:
@@ -138,11 +142,17 @@ def command(report: FileReport) -> str:
             words += ["--at", repr(change.at), format_prompts(change.prompts)]
         if scene.changes:
             words += ["--morph", repr(scene.changes[0].morph)]
-    words += ["--duration", repr(origin.seconds), "--rate", str(origin.rate), "--channels", str(origin.channels)]
+    words += ["--duration", repr(origin.seconds), "--rate", str(origin.rate)]
+    words += ["--channels", str(origin.channels)] if origin.channel_map is None else _mapped(origin)
     words += ["--lufs", "off" if origin.lufs is None else repr(origin.lufs)]
     bits = {"PCM_16": "16", "PCM_24": "24", "FLOAT": "32f"}.get(report.subtype)
     words += ["--bits", bits] if bits else []
     return shlex.join([*words, "--out", Path(report.file).name])
+
+
+def _mapped(origin: Origin) -> list[str]:
+    words = ["--channel-map", origin.channel_map or ""]
+    return [*words, "--channels", str(origin.sources)] if origin.channel_map == AMBIX else words
 
 
 def _riff_comment(stream: BinaryIO) -> str:

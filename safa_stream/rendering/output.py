@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,14 @@ import numpy as np
 import soundfile
 
 from safa_stream.errors import OutputError
-from safa_stream.rendering.formats import FileFormat, for_size
+from safa_stream.rendering.formats import FileFormat, for_channels, for_size
 from safa_stream.rendering.metadata import Tags
 from safa_stream.types import FloatArray
 
 #: libsndfile's compressed writers keep a piece on the stack.
 PIECE = 4096
+#: The format tag of WAVE files that say which loudspeakers they are for.
+_EXTENSIBLE = 0xFFFE
 
 
 def check_target(path: Path, force: bool) -> Path:
@@ -67,7 +70,8 @@ def reason(error: BaseException) -> str:
 class SoundWriter:
     """A sound file that is being written. Use it with `with`: leaving the block without `finish` removes the file.
 
-    seconds: how long it will be, for formats with a largest size and for the room on the disk.
+    seconds: how long it will be, for formats with a largest size and for the room on the disk. mask: which loudspeakers
+    more than 2 channels of a WAV file are for (WAVE_FORMAT_EXTENSIBLE), 0: not said.
     """
 
     def __init__(
@@ -79,14 +83,15 @@ class SoundWriter:
         seconds: float,
         tags: Tags,
         force: bool = False,
+        mask: int = 0,
     ) -> None:
         self.path, self.rate, self.channels = path, rate, channels
-        self.frames = 0
+        self.frames, self._mask = 0, mask
         self._target = check_target(path, force)
         self._partial = partial_name(self._target)
         size = round(seconds * rate) * channels * file_format.sample_bytes
         self._check_room(size)
-        self.file_format = for_size(file_format, size)
+        self.file_format = for_size(for_channels(file_format, channels), size)
         self._dither = np.random.Generator(np.random.Philox(key=1)) if file_format.subtype == "PCM_16" else None
         with self._failures("cannot be written"):
             self._file = soundfile.SoundFile(
@@ -123,6 +128,8 @@ class SoundWriter:
         """Close the file, make sure that all of it is there, and give it its name."""
         with self._failures("writing failed"):
             self._file.close()
+            if self.channels > 2 and self.file_format.major in ("WAVEX", "RF64"):
+                _set_mask(self._partial, self._mask)
             found = soundfile.info(str(self._partial)).frames
         # Encoders pad to whole packets, so compressed files may be a little longer.
         if found < self.frames or (found > self.frames and not self.file_format.lossy):
@@ -162,6 +169,20 @@ class SoundWriter:
     def _after_failure(self) -> None:
         if hasattr(self, "_file"):
             self.abandon()
+
+
+def _set_mask(path: Path, mask: int) -> None:
+    """Write dwChannelMask into a WAVE file's format chunk: libsndfile sets what it thinks usual for that many."""
+    with path.open("r+b") as stream:
+        stream.seek(12)
+        while len(header := stream.read(8)) == 8:
+            name, size = header[:4], struct.unpack("<I", header[4:])[0]
+            if name == b"fmt ":
+                if struct.unpack("<H", stream.read(2))[0] == _EXTENSIBLE:
+                    stream.seek(18, os.SEEK_CUR)
+                    stream.write(struct.pack("<I", mask))
+                return
+            stream.seek(size + size % 2, os.SEEK_CUR)
 
 
 def _gigabytes(size: int) -> str:

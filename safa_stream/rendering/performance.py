@@ -14,6 +14,7 @@ from safa_stream.rendering import formats
 from safa_stream.rendering.metadata import Tags
 from safa_stream.rendering.output import SoundWriter, check_target
 from safa_stream.session.journal import read_journal
+from safa_stream.session.livescene import LiveScene
 from safa_stream.session.replay import replay
 
 
@@ -38,7 +39,8 @@ def render_performance(
     facts, total, done = model.facts, entries[-1].position, 0
     about = {"journal": journal.name, "model": facts.name, "version": facts.version, "steps": steps}
     tags = Tags(f"performance {journal.parent.name}", f"safa-stream {__version__}", json.dumps(about))
-    writer = SoundWriter(out, chosen, facts.sample_rate, facts.channels, total / facts.sample_rate, tags, force)
+    channels = LiveScene.from_value(entries[0].values.get("scene")).channels
+    writer = SoundWriter(out, chosen, facts.sample_rate, channels, total / facts.sample_rate, tags, force)
     with writer:
         for chunk in replay(model, entries, steps):
             writer.write(chunk.samples)
@@ -50,7 +52,7 @@ def render_performance(
         "file": str(out),
         "seconds": done / facts.sample_rate,
         "sample_rate": facts.sample_rate,
-        "channels": facts.channels,
+        "channels": channels,
         "model": f"{facts.name} {facts.version}",
         "journal": str(journal),
         "steps": steps,

@@ -15,6 +15,7 @@ from typing import Any
 from safa_stream.errors import OutputError, UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.models import load
+from safa_stream.models.grouped import grouped
 from safa_stream.models.interface import Model, ModelFacts
 from safa_stream.rendering import conversion, formats, leveller
 from safa_stream.rendering.meter import Meter
@@ -54,6 +55,7 @@ class RenderResult:
     unknown_words: tuple[str, ...]
     loudness_lufs: float | None
     true_peak_dbtp: float | None
+    channel_map: str | None = None
     interrupted: bool = False
     spectrogram: str | None = None
     file_format: str | None = None
@@ -73,6 +75,7 @@ def render(
     backend: str = "auto",
     rate: int | None = None,
     channels: int | None = None,
+    channel_map: str | None = None,
     file_format: str | None = None,
     bits: str | None = None,
     lufs: float | None = LOUDNESS,
@@ -87,14 +90,15 @@ def render(
 
     `model` is loaded by the scene's name of it where it is not given, and `loaded` is told what it is. `report` is told
     of progress; `stop` is asked between pieces, and when it says True (or on KeyboardInterrupt while sound is made)
-    what is finished becomes a valid file. perceptual: the file of the network by which method syncdiffusion compares
-    views. After any error there is no file, or the one that was there before. Raises UsageError for what cannot be
-    made, ModelError, and OutputError for what cannot be written.
+    what is finished becomes a valid file. channels: 1 and 2 are converted to; more are made, in groups of the model's
+    own (`models.grouped`); channel_map: where they go (`channels.channel_map`). perceptual: the file of the network by
+    which method syncdiffusion compares views. After any error there is no file, or the one that was there before.
+    Raises UsageError for what cannot be made, ModelError, and OutputError for what cannot be written.
     """
     scene = Scene.from_prompt(scene) if isinstance(scene, str) else scene
     target = None if out is None else Path(out)
     picture = None if spectrogram is None else Path(spectrogram)
-    output = Output(target, rate, channels, file_format, bits, lufs, picture, force)
+    output = Output(target, rate, channels, channel_map, file_format, bits, lufs, picture, force)
     check(scene, seconds, output)
     if perceptual is not None and scene.method != SYNC:
         raise UsageError(f"a network that compares views is for method {SYNC}, not for {scene.method}")
@@ -118,8 +122,10 @@ def check(scene: Scene, seconds: float, output: Output) -> None:
             f"the loudness must be from {LOWEST_LOUDNESS:g} to {HIGHEST_LOUDNESS:g} LUFS or off, not {output.lufs}"
         )
     conversion.check(output.rate, output.channels)
+    mapping = output.mapping
     if output.path is not None:
         chosen = formats.choose(output.path, output.file_format, output.bits)
+        formats.for_channels(chosen, mapping.outputs if mapping is not None else output.channels or 1)
         if output.rate is not None:
             formats.check_rate(chosen, output.rate)
         check_target(output.path, output.force)
@@ -138,6 +144,7 @@ def _render(
     stop: Callable[[], bool] | None,
     perceptual: Path | None,
 ) -> RenderResult:
+    model = grouped(model, output.sources(model.facts.channels))
     facts = model.facts
     likeness = model.likeness(perceptual) if scene.method == SYNC else None
     scene = replace(
@@ -173,6 +180,7 @@ def _render(
         unknown_words=source.unknown_words,
         loudness_lufs=_finite(meter.loudness),
         true_peak_dbtp=_finite(meter.true_peak),
+        channel_map=output.channel_map,
         interrupted=source.interrupted,
         spectrogram=sink.written(output.spectrogram),
         file_format=None if sink.writer is None else sink.writer.file_format.major,
@@ -186,7 +194,7 @@ def _level_stream(source: Source, sink: Sink) -> Meter:
     state = leveller.begin(levelling)
     empty = conversion.silence(sink.channels)
     for piece in source.pieces():
-        converted = resampler.push(conversion.with_channels(piece, sink.channels))
+        converted = resampler.push(sink.placed(piece))
         state, ready = leveller.push(levelling, state, converted)
         sink.write(ready)
     state, ready = leveller.push(levelling, state, resampler.push(empty, last=True))
@@ -200,9 +208,7 @@ def _level_loop(source: Source, sink: Sink) -> Meter:
     canvas = source.canvas()
     if canvas is None:
         return leveller.begin(sink.levelling).meter
-    converted = conversion.resample_loop(
-        conversion.with_channels(canvas, sink.channels), source.model.facts.sample_rate, sink.rate
-    )
+    converted = conversion.resample_loop(sink.placed(canvas), source.model.facts.sample_rate, sink.rate)
     samples, meter = leveller.level_loop(sink.levelling, converted)
     sink.write(samples)
     return meter

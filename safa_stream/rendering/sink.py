@@ -9,6 +9,7 @@ from types import TracebackType
 import numpy as np
 
 from safa_stream import __version__
+from safa_stream.channels import ChannelMap, channel_map
 from safa_stream.models.interface import ModelFacts
 from safa_stream.rendering import conversion, formats, leveller, spectrogram
 from safa_stream.rendering.metadata import Origin, tags
@@ -26,17 +27,31 @@ LOSSY_OVERSHOOT = 1.0
 class Output:
     """What is written and how. None: the model's own rate and channels; the format by the path's extension.
 
-    lufs: integrated loudness to level to, -60 to -5 LUFS, None to leave it alone. bits: "16", "24" or "32f".
+    channels: more than the model has are made, see `models.grouped`; channel_map: where they go, as
+    `channels.channel_map` reads it, which then says how many there are (of ambisonics: channels, the sources). lufs:
+    integrated loudness to level to, -60 to -5 LUFS, None to leave it alone. bits: "16", "24" or "32f".
     """
 
     path: Path | None = None
     rate: int | None = None
     channels: int | None = None
+    channel_map: str | None = None
     file_format: str | None = None
     bits: str | None = None
     lufs: float | None = LOUDNESS
     spectrogram: Path | None = None
     force: bool = False
+
+    @property
+    def mapping(self) -> ChannelMap | None:
+        """The channel map, None where there is none. Raises UsageError."""
+        return None if self.channel_map is None else channel_map(self.channel_map, self.channels)
+
+    def sources(self, own: int) -> int:
+        """Channels that a model which has `own` is to make."""
+        mapping = self.mapping
+        wanted = own if self.channels is None else self.channels
+        return mapping.channels if mapping is not None else wanted if wanted > 2 else own
 
 
 class Sink:
@@ -46,7 +61,9 @@ class Sink:
         self, scene: Scene, seconds: float, output: Output, facts: ModelFacts, distance: str | None = None
     ) -> None:
         self.rate = facts.sample_rate if output.rate is None else output.rate
-        self.channels = min(facts.channels, 2) if output.channels is None else output.channels
+        self._map = output.mapping
+        usual = min(facts.channels, 2) if output.channels is None else output.channels
+        self.channels = usual if self._map is None else self._map.outputs
         conversion.check(self.rate, self.channels)
         self.frames = 0
         self.writer: SoundWriter | None = None
@@ -70,11 +87,15 @@ class Sink:
                 __version__,
                 facts.licence,
                 distance,
+                None if self._map is None else self._map.spec,
+                None if self._map is None else self._map.channels,
             )
+            mask = 0 if self._map is None else self._map.mask
             self.writer = SoundWriter(
-                output.path, chosen, self.rate, self.channels, seconds, tags(origin), output.force
+                output.path, chosen, self.rate, self.channels, seconds, tags(origin), output.force, mask
             )
-        self.levelling = leveller.levelling(self.rate, self.channels, output.lufs, ceiling)
+        weights = None if self._map is None else self._map.weights
+        self.levelling = leveller.levelling(self.rate, self.channels, output.lufs, ceiling, weights=weights)
 
     def __enter__(self) -> Sink:
         return self
@@ -84,6 +105,10 @@ class Sink:
     ) -> None:
         if self.writer is not None:
             self.writer.abandon()
+
+    def placed(self, samples: FloatArray) -> FloatArray:
+        """The model's sound [c, N] as the channels [channels, N] that are written."""
+        return conversion.with_channels(samples, self.channels) if self._map is None else self._map.apply(samples)
 
     def write(self, samples: FloatArray) -> None:
         """Take the next samples [channels, N]."""

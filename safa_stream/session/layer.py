@@ -15,6 +15,7 @@ from safa_stream.session.bed import SECONDS, Bed, bed_of
 from safa_stream.session.guard import Alarm, Guard, watch
 from safa_stream.session.levels import Leveller
 from safa_stream.session.sound import Making, Sound
+from safa_stream.session.stereo import first_pair
 from safa_stream.session.timeline import Timeline
 from safa_stream.stream import Made, View
 from safa_stream.types import FloatArray
@@ -169,7 +170,7 @@ class Layer:
         added = after.samples[:, before.samples.shape[1] :]
         if added.shape[1] < rate:
             return None
-        self.guard, alarm = watch(self.guard, added, rate)
+        self.guard, alarm = watch(self.guard, first_pair(added), rate)
         return alarm
 
     def _begin(self, position: int) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from safa_stream.errors import SnapshotError, UsageError
 from safa_stream.loudness import STEP_SECONDS, KWeighting, gated_loudness, k_weighting, step_energy
 from safa_stream.session.shelves import SEGMENT
+from safa_stream.session.stereo import first_pair
 from safa_stream.trajectory import AnyNumpy, Tensors
 from safa_stream.types import DoubleArray, FloatArray
 
@@ -35,7 +36,7 @@ LOUD = 10 ** (-30 / 20)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leveller:
-    """Brings a stereo layer at `rate` Hz to `target` LUFS."""
+    """Brings a layer at `rate` Hz to `target` LUFS, by its first pair: all of its channels get the gain of that."""
 
     rate: int
     target: float
@@ -94,12 +95,12 @@ def begin_level(leveller: Leveller) -> LevelState:
 
 
 def level(leveller: Leveller, state: LevelState, piece: FloatArray) -> tuple[LevelState, FloatArray]:
-    """The layer's next piece [2, N] with its gain, which moves in a line inside the piece and jumps nowhere.
+    """The layer's next piece [channels, N] with its gain, which moves in a line inside the piece and jumps nowhere.
 
     The first piece that can be heard (of 100 ms or more) sets the gain; a silent one leaves it as it is.
     """
     weighting, history, fresh = leveller.weighting, state.history, []
-    samples = np.concatenate([state.pending, np.nan_to_num(piece, nan=0.0, posinf=0.0, neginf=0.0)], axis=1)
+    samples = np.concatenate([state.pending, np.nan_to_num(first_pair(piece), nan=0.0, posinf=0.0, neginf=0.0)], axis=1)
     whole = samples.shape[1] // weighting.step * weighting.step
     for start in range(0, whole, weighting.step):
         history, energy = step_energy(weighting, history, samples[:, start : start + weighting.step])

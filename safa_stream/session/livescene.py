@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import SceneError
 from safa_stream.scene import FORMAT as SCENE_FORMAT
 from safa_stream.scene import Scene, WeightedPrompt, json_object, parse_prompts, prompts_from_json
@@ -34,7 +35,10 @@ class LayerScene:
 
 @dataclass(frozen=True, slots=True)
 class LiveScene:
-    """All that recreates a live sound but what is done to it while it runs. None stands for the model's default."""
+    """All that recreates a live sound but what is done to it while it runs. None stands for the model's default.
+
+    channels: of the session for as long as it lasts, 2 to 16.
+    """
 
     layers: tuple[LayerScene, ...]
     master: Strip = Strip()
@@ -44,6 +48,7 @@ class LiveScene:
     reference_ratio: float = 0.3
     lufs: float = -23.0
     model: str = "builtin"
+    channels: int = 2
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.layers) <= LARGEST_LAYERS:
@@ -52,6 +57,11 @@ class LiveScene:
             raise SceneError("two layers of the live scene have the same number")
         if not isinstance(self.lufs, int | float) or not -60 <= self.lufs <= -5:
             raise SceneError(f"live scene field 'lufs' must be a number from -60 to -5, not {self.lufs!r}")
+        count = self.channels
+        if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= LARGEST_CHANNELS:
+            raise SceneError(
+                f"live scene field 'channels' must be a whole number from 2 to {LARGEST_CHANNELS}, not {count!r}"
+            )
         self.settings(self.layers[0])
 
     def settings(self, layer: LayerScene) -> Scene:

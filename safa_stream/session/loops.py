@@ -23,7 +23,7 @@ from safa_stream.operators import choose, like
 from safa_stream.session import mixing, safety
 from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound, states_of
-from safa_stream.session.stereo import CHANNELS, stereo
+from safa_stream.session.stereo import channels_of, stereo
 from safa_stream.solvers import step
 from safa_stream.trajectory import Trajectory
 from safa_stream.types import Array, FloatArray, Steps, finished
@@ -71,10 +71,15 @@ class Capture:
         """The same in samples."""
         return self.frames * self.decoder.samples_per_frame
 
+    @property
+    def channels(self) -> int:
+        """The session's."""
+        return channels_of(self.model)
+
 
 def make_loop(capture: Capture) -> FloatArray:
     """The loop [channels, length]; played round and round it has no seam."""
-    loop = np.empty((CHANNELS, capture.length), np.float32)
+    loop = np.empty((capture.channels, capture.length), np.float32)
 
     def write(at: int, piece: FloatArray) -> None:
         loop[:, at : at + piece.shape[1]] = piece
@@ -189,9 +194,9 @@ class _Desk:
     def __init__(self, capture: Capture, write: Write) -> None:
         self._rate, self._length, self._write = capture.model.facts.sample_rate, capture.length, write
         strips = {number: part.strip for number, part in capture.parts}
-        self._mixing = mixing.begin(self._rate, strips, capture.master)
+        self._mixing = mixing.begin(self._rate, strips, capture.master, capture.channels)
         self._limiter = safety.limiter(self._rate)
-        self._limiting = safety.begin(self._limiter, CHANNELS)
+        self._limiting = safety.begin(self._limiter, capture.channels)
 
     def mix(self, at: int, sounds: dict[int, FloatArray]) -> Steps[None]:
         """Mix a piece of all layers that begins at a sample of the loop."""

@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
+from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import SceneError, SnapshotError, UsageError
 from safa_stream.session import shelves
 from safa_stream.session.levels import DuckState, begin_duck, duck
@@ -116,10 +117,11 @@ class Channel:
     high: Ramp
     depth: Ramp
 
-    def sides(self, times: DoubleArray) -> tuple[float | DoubleArray, float | DoubleArray]:
-        """Gain left and right, each [N] or one number."""
+    def gains(self, times: DoubleArray, channels: int) -> list[float | DoubleArray]:
+        """Gain of every channel, each [N] or one number: left and right of every pair; one that is alone has no pan."""
         level = self.gain.along(times) * self.audible.along(times) * self.fade.along(times)
-        return level * self.left.along(times), level * self.right.along(times)
+        pair = [level * self.left.along(times), level * self.right.along(times)]
+        return pair * (channels // 2) + [level] * (channels % 2)
 
     def ducks(self, position: int) -> bool:
         """Whether ducking can have an effect from `position` on."""
@@ -127,8 +129,17 @@ class Channel:
 
 
 _RAMPS = ("gain", "left", "right", "audible", "fade", "low", "high", "depth")
-#: A state's filters and how many rows they have.
+#: A state's filters for one pair of channels and how many rows they have.
 _FILTERS = {"low": 2 * LARGEST_LAYERS, "high": 2 * LARGEST_LAYERS, "master_low": 2, "master_high": 2}
+
+
+def _filters(channels: int) -> dict[str, int]:
+    """All filters by name: each pair of channels has its own, so that a pair comes out alike whatever is beside it."""
+    return {_of_pair(name, pair): rows for pair in range(-(-channels // 2)) for name, rows in _FILTERS.items()}
+
+
+def _of_pair(name: str, pair: int) -> str:
+    return name if not pair else f"{name}/{pair}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,6 +152,7 @@ class MixState:
     master: Channel
     filters: Mapping[str, ShelfState]
     ducking: DuckState
+    channels: int = 2
 
     def channel(self, layer: int) -> Channel:
         """Raises UsageError where there is no such layer."""
@@ -156,7 +168,7 @@ class MixState:
     def to_tensors(self, prefix: str = "mix/") -> Tensors:
         """Named numpy arrays from which `from_tensors` makes an equal state."""
         tensors: Tensors = {
-            f"{prefix}clock": np.array([self.rate, self.position]),
+            f"{prefix}clock": np.array([self.rate, self.position, self.channels]),
             f"{prefix}layers": np.array(list(self.layers), np.int64),
             f"{prefix}channels": np.array([_row(channel) for channel in (*self.layers.values(), self.master)]),
         }
@@ -168,26 +180,32 @@ class MixState:
     def from_tensors(cls, tensors: Mapping[str, AnyNumpy], prefix: str = "mix/") -> MixState:
         """What `to_tensors` wrote. Raises SnapshotError where something is missing or cannot be."""
         try:
-            rate, position = (int(value) for value in tensors[f"{prefix}clock"])
-            *channels, master = (_channel_of(np.asarray(row, np.float64)) for row in tensors[f"{prefix}channels"])
-            layers = dict(zip((int(layer) for layer in tensors[f"{prefix}layers"]), channels, strict=True))
-            filters = {n: ShelfState.from_tensors(tensors, f"{prefix}{n}/", rows) for n, rows in _FILTERS.items()}
+            rate, position, channels = (int(value) for value in tensors[f"{prefix}clock"])
+            if not 1 <= channels <= LARGEST_CHANNELS:
+                raise ValueError(f"{channels} channels")
+            *strips, master = (_channel_of(np.asarray(row, np.float64)) for row in tensors[f"{prefix}channels"])
+            layers = dict(zip((int(layer) for layer in tensors[f"{prefix}layers"]), strips, strict=True))
+            filters = {
+                n: ShelfState.from_tensors(tensors, f"{prefix}{n}/", rows) for n, rows in _filters(channels).items()
+            }
             ducking = DuckState.from_tensors(tensors, f"{prefix}ducking/", LARGEST_LAYERS)
-            return cls(rate, position, layers, master, filters, ducking)
+            return cls(rate, position, layers, master, filters, ducking, channels)
         except KeyError as error:
             raise SnapshotError(f"a saved mix lacks its tensor {error.args[0]}") from None
         except (IndexError, SceneError, TypeError, ValueError):
             raise SnapshotError("a saved mix is damaged: its tensors do not fit each other") from None
 
 
-def begin(rate: int, strips: Mapping[int, Strip] | None = None, master: Strip | None = None) -> MixState:
+def begin(
+    rate: int, strips: Mapping[int, Strip] | None = None, master: Strip | None = None, channels: int = 2
+) -> MixState:
     """A mixer at sample 0, for a rate in Hz; the layers of `strips` sound from there on. Raises UsageError."""
     strips, master = dict(sorted((strips or {}).items())), _checked(None, master or Strip())
     layers = {
         layer: _channel(_checked(layer, strip), _is_heard(strip, strips.values())) for layer, strip in strips.items()
     }
-    filters = {name: shelves.begin(rows) for name, rows in _FILTERS.items()}
-    return MixState(rate, 0, layers, _channel(master, True), filters, begin_duck(LARGEST_LAYERS))
+    filters = {name: shelves.begin(rows) for name, rows in _filters(channels).items()}
+    return MixState(rate, 0, layers, _channel(master, not master.mute), filters, begin_duck(LARGEST_LAYERS), channels)
 
 
 def add(state: MixState, layer: int, strip: Strip) -> MixState:
@@ -205,7 +223,8 @@ def remove(state: MixState, layer: int) -> MixState:
     state.channel(layer)
     layers = {number: channel for number, channel in state.layers.items() if number != layer}
     kept = [number != layer for number in range(LARGEST_LAYERS)]
-    filters = {name: state.filters[name].only(np.repeat(kept, 2)) for name in ("low", "high")}
+    of_layers = [name for name in state.filters if not name.startswith("master")]
+    filters = {name: state.filters[name].only(np.repeat(kept, 2)) for name in of_layers}
     state = replace(state, layers=layers, filters={**state.filters, **filters}, ducking=state.ducking.only(kept))
     return _all_aimed(state, shortest_ramp(state.rate))
 
@@ -218,9 +237,14 @@ def set_strip(state: MixState, layer: int | None, strip: Strip, ramp_samples: in
     """
     length = max(ramp_samples, shortest_ramp(state.rate))
     if layer is None:
-        return replace(state, master=_aimed(state.master, _checked(None, strip), True, state.position, length))
-    channel = replace(state.channel(layer), strip=_checked(layer, strip))
-    return _all_aimed(replace(state, layers={**state.layers, layer: channel}), length)
+        master = _checked(None, strip)
+        return replace(state, master=_aimed(state.master, master, not master.mute, state.position, length))
+    channel, strip = state.channel(layer), _checked(layer, strip)
+    if (strip.mute, strip.solo) == (channel.strip.mute, channel.strip.solo):
+        # Who is heard stays the same: nothing moves in other layers.
+        moved = _aimed(channel, strip, channel.audible.ends > 0, state.position, length)
+        return replace(state, layers={**state.layers, layer: moved})
+    return _all_aimed(replace(state, layers={**state.layers, layer: replace(channel, strip=strip)}), length)
 
 
 def fade_in(state: MixState, layer: int, samples: int) -> MixState:
@@ -239,16 +263,25 @@ def shortest_ramp(rate: int) -> int:
 
 
 def mix(state: MixState, sounds: Mapping[int, FloatArray], count: int | None = None) -> tuple[MixState, FloatArray]:
-    """The next N samples of all layers, [2, N] each, as one sound [2, N].
+    """The next N samples of all layers, [channels, N] each, as one sound [channels, N].
 
     A layer without sound is silent, and so is a sample that is not a finite number. count: N, needed where no layer has
-    sound. Raises UsageError for the sound of a layer that there is not, and for sounds that are not [2, N] with one N.
+    sound. Raises UsageError for the sound of a layer that there is not, and for sounds of other shapes.
     """
+    state, out, _ = mix_apart(state, sounds, count, ())
+    return state, out
+
+
+def mix_apart(
+    state: MixState, sounds: Mapping[int, FloatArray], count: int | None, apart: Iterable[int]
+) -> tuple[MixState, FloatArray, dict[int, FloatArray]]:
+    """`mix`, and some layers as they go into the master, [channels, N] each: their sum is what the master gets."""
     count = _count(state, sounds, count)
     if count == 0:
-        return state, np.zeros((2, 0), np.float32)
+        empty = np.zeros((state.channels, 0), np.float32)
+        return state, empty, dict.fromkeys(apart, empty)
     times = np.arange(state.position, state.position + count, dtype=np.float64)
-    stack = np.zeros((LARGEST_LAYERS, 2, count))
+    stack = np.zeros((LARGEST_LAYERS, state.channels, count))
     for layer, sound in sounds.items():
         stack[layer] = sound
     if not np.isfinite(stack).all():
@@ -257,40 +290,48 @@ def mix(state: MixState, sounds: Mapping[int, FloatArray], count: int | None = N
     for layer, channel in state.layers.items():
         _scale(stack[layer], channel, times)
     ducking = _ducked(state, stack)
-    out = np.zeros((1, 2, count))
+    stems = {layer: stack[layer].astype(np.float32) for layer in apart}
+    out = np.zeros((1, state.channels, count))
     for layer in state.layers:
         out[0] += stack[layer]
     master_filters, out = _shelved(state, "master_", {0: state.master}, out, times)
     _scale(out[0], state.master, times)
-    filters, after = filters | master_filters, state.position + count
-    return replace(state, position=after, filters=filters, ducking=ducking), out[0].astype(np.float32)
+    filters, after = {**state.filters, **filters, **master_filters}, state.position + count
+    return replace(state, position=after, filters=filters, ducking=ducking), out[0].astype(np.float32), stems
 
 
 def _shelved(
     state: MixState, prefix: str, channels: Mapping[int, Channel], stack: DoubleArray, times: DoubleArray
 ) -> tuple[dict[str, ShelfState], DoubleArray]:
-    """A stack [channels, 2, N] through both shelves; a shelf that is flat in all of them is left out."""
-    filters, position, end = {}, state.position, state.position + len(times)
+    """A stack [strips, channels, N] through both shelves; a shelf that is flat in all of them is left out."""
+    filters, position, end, width = {}, state.position, state.position + len(times), stack.shape[1]
     for name, shelf in (("low", low_shelf(state.rate)), ("high", high_shelf(state.rate))):
-        memory = state.filters[prefix + name]
         ramps: dict[int, Ramp] = {layer: getattr(channel, name) for layer, channel in channels.items()}
-        if not all(ramp.rests(position, 1.0) for ramp in ramps.values()):
-            still = all(position >= ramp.stop for ramp in ramps.values())
-            roots = np.ones((len(stack), 2, 1 if still else len(times)))
-            for layer, ramp in ramps.items():
-                roots[layer] = ramp.along(times)
-            rows = 2 * len(stack)
-            memory, filtered = shelve(shelf, memory, position, stack.reshape(rows, -1), roots.reshape(rows, -1))
-            stack = filtered.reshape(stack.shape)
-            # What is flat is forgotten at once: else it would depend on the blocks when it is.
-            heard = [n in ramps and not ramps[n].rests(end, 1.0) for n in range(len(stack))]
-            memory = memory.only(np.repeat(heard, 2))
-        filters[prefix + name] = memory
+        if all(ramp.rests(position, 1.0) for ramp in ramps.values()):
+            continue
+        still = all(position >= ramp.stop for ramp in ramps.values())
+        rows = 2 * len(stack)
+        roots = np.ones((len(stack), 2, 1 if still else len(times)))
+        for layer, ramp in ramps.items():
+            roots[layer] = ramp.along(times)
+        # What is flat is forgotten at once: else it would depend on the blocks when it is.
+        heard = np.repeat([n in ramps and not ramps[n].rests(end, 1.0) for n in range(len(stack))], 2)
+        parts = []
+        for pair, first in enumerate(range(0, width, 2)):
+            two = stack[:, first : first + 2]
+            if first + 1 == width:
+                # One that is alone is filtered beside silence.
+                two = np.concatenate([two, np.zeros_like(two)], axis=1)
+            key = _of_pair(prefix + name, pair)
+            memory, made = shelve(shelf, state.filters[key], position, two.reshape(rows, -1), roots.reshape(rows, -1))
+            filters[key] = memory.only(heard)
+            parts.append(made.reshape(two.shape)[:, : width - first])
+        stack = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
     return filters, stack
 
 
 def _ducked(state: MixState, stack: DoubleArray) -> DuckState:
-    """Duck a stack [layers, 2, N] in place."""
+    """Duck a stack [layers, channels, N] in place, by how loud the first pair of another layer is."""
     count = stack.shape[2]
     ducked = {layer: channel for layer, channel in state.layers.items() if channel.ducks(state.position)}
     if not ducked:
@@ -298,7 +339,7 @@ def _ducked(state: MixState, stack: DoubleArray) -> DuckState:
     power = np.zeros((LARGEST_LAYERS, count))
     for layer, channel in ducked.items():
         if channel.strip.duck_by is not None:
-            left, right = stack[channel.strip.duck_by]
+            left, right = stack[channel.strip.duck_by][:2]
             power[layer] = 0.5 * (left * left + right * right)
 
     def depth(times: DoubleArray) -> DoubleArray:
@@ -314,7 +355,7 @@ def _ducked(state: MixState, stack: DoubleArray) -> DuckState:
 
 
 def _scale(sound: DoubleArray, channel: Channel, times: DoubleArray) -> None:
-    for side, gain in zip(sound, channel.sides(times), strict=True):
+    for side, gain in zip(sound, channel.gains(times, len(sound)), strict=True):
         if not isinstance(gain, float) or gain != 1.0:
             side *= gain
 
@@ -380,9 +421,11 @@ def _checked(layer: int | None, strip: Strip) -> Strip:
 def _count(state: MixState, sounds: Mapping[int, FloatArray], count: int | None) -> int:
     for layer in sounds:
         state.channel(layer)
-    shapes = {sound.shape for sound in sounds.values()} | (set() if count is None else {(2, count)})
-    if len(shapes) != 1 or any(len(shape) != 2 or shape[0] != 2 for shape in shapes):
-        raise UsageError(f"sounds of layers must be [2, N] with one N, not {', '.join(map(str, shapes)) or 'nothing'}")
+    width = state.channels
+    shapes = {sound.shape for sound in sounds.values()} | (set() if count is None else {(width, count)})
+    if len(shapes) != 1 or any(len(shape) != 2 or shape[0] != width for shape in shapes):
+        said = ", ".join(map(str, shapes)) or "nothing"
+        raise UsageError(f"sounds of layers must be [{width}, N] with one N, not {said}")
     return int(shapes.pop()[1])
 
 

@@ -18,7 +18,6 @@ from safa_stream.session.livescene import LayerScene, check_layer
 from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound
 from safa_stream.session.state import State
-from safa_stream.session.stereo import CHANNELS
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.swap import GOLDEN
 
@@ -36,7 +35,7 @@ def add(state: State, scene: LayerScene, ramp: int) -> tuple[str, ...]:
     sound = Sound(
         0,
         0,
-        np.zeros((CHANNELS, 0), np.float32),
+        np.zeros((state.channels, 0), np.float32),
         StreamState(),
         decode.start(state.decoder, scene.seed, facts.latent_channels, facts.latent_bins),
         begin_level(state.leveller),

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
+from safa_stream.session import merging, mixing, roster, safety, scenes, steering, telling, turns
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, roster, safety, scenes, steering, telling, turns
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
@@ -85,6 +87,15 @@ class Session:
 
         The limiter looks ahead, so all that is heard is `limiter.delay` samples (5 ms) later than the clock says.
         """
+        return self.read_apart(count, ())[0]
+
+    def read_apart(self, count: int, layers: Collection[int]) -> tuple[Chunk, dict[int, FloatArray]]:
+        """`read`, and some layers by themselves [channels, count], silence where there is no such layer.
+
+        They are taken where they go into the master: behind shelves, gain, mute, ducking and pan, ahead of master and
+        limiter, and as late as what the limiter lets out. So the sum of all layers is the whole wherever master and
+        limiter leave it alone. One that was not asked for before begins with as much silence as the limiter is late.
+        """
         self._due()
         start, blocks = self.state.position, {}
         for number, layer in self.state.layers.items():
@@ -96,13 +107,24 @@ class Session:
                 self.state.tell(m.BedBegan(position=start, layer=number))
             if ended is not None:
                 self.state.tell(m.BedEnded(position=start, layer=number, samples=ended))
-        self.state.mix, mixed = mixing.mix(self.state.mix, blocks, count)
+        self.state.mix, mixed, stems = mixing.mix_apart(self.state.mix, blocks, count, layers)
         self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
         self._meter(blocks, out)
         self._end_layers()
         chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
         self.state.sequence += 1
-        return chunk
+        return chunk, self._delayed(stems)
+
+    def _delayed(self, stems: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
+        """Layers as late as the limiter makes the whole; what nobody asks for any more is forgotten."""
+        late, kept, begin = self.state.limiter.delay, dict[int, FloatArray](), self.state.stems
+        out = {}
+        for number, stem in stems.items():
+            before = begin.get(number)
+            line = np.concatenate([np.zeros((len(stem), late), np.float32) if before is None else before, stem], axis=1)
+            out[number], kept[number] = line[:, : stem.shape[1]], line[:, stem.shape[1] :]
+        self.state.stems = kept
+        return out
 
     def _meter(self, blocks: Mapping[int, FloatArray], out: FloatArray) -> None:
         """Note how high the block was, behind every layer's gain and at the end."""
@@ -230,11 +252,14 @@ class Session:
     # What is asked for ---------------------------------------------------------------------------------------------
 
     def receive(self, command: m.Command) -> int:
-        """Carry a command out, now or at its time; returns its number.
+        """Carry a command out, now or at its time; returns its number, or that of one that it became a part of.
 
         Raises UsageError or one of its kinds, naming the field, where it cannot be; then nothing has changed.
         """
-        number, command = self.state.commands + 1, steering.resolved(command)
+        part_of = merging.merged(self.state, command)
+        if part_of is not None:
+            return part_of
+        number, command, mix = self.state.commands + 1, steering.resolved(command), self.state.mix
         if command.at is not None and command.at > self.state.position:
             if len(self.state.waiting) >= LARGEST_QUEUE:
                 raise UsageError(f"{LARGEST_QUEUE} commands are waiting for their time; no more can")
@@ -244,6 +269,7 @@ class Session:
         else:
             events = steering.carry_out(self.state, command, number)
             self.state.note("command", number=number, command=command)
+            merging.begun(self.state, command, number, mix)
             for event in events:
                 self.state.tell(event)
         self.state.commands = number

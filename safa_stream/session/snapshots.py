@@ -55,6 +55,8 @@ class Captured:
 def capture(session: Session) -> Captured:
     """All that is needed to go on from here. A session replaces its arrays and never alters them."""
     state = session.state
+    # The journal's lines so far are what this holds: none of them may change any more.
+    state.moment = None
     tensors: Tensors = {**state.mix.to_tensors("mix/"), **state.limiting.to_tensors("limit/")}
     about: dict[str, Any] = {
         "format": FORMAT,

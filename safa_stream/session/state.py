@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Decoder, Model
@@ -14,7 +14,11 @@ from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import Leveller, leveller
 from safa_stream.session.livescene import LiveScene, check_layer
 from safa_stream.session.mixing import Strip
-from safa_stream.session.stereo import CHANNELS
+from safa_stream.session.stereo import voiced
+from safa_stream.types import FloatArray
+
+if TYPE_CHECKING:
+    from safa_stream.session.merging import Moment
 
 #: Commands that may wait for their time, events that may wait to be fetched, scenes that are kept.
 LARGEST_QUEUE, LARGEST_EVENTS, LARGEST_SCENES = 1000, 1000, 64
@@ -34,7 +38,11 @@ class Waiting:
 
 @dataclass(slots=True, eq=False)
 class State:
-    """Mutable; its session is its only user. settings: how views of layers without settings of their own are made."""
+    """Mutable; its session is its only user.
+
+    settings: how views of layers without settings of their own are made; stems: of layers that somebody hears apart,
+    the last samples, which are as late as the limiter's; moment: mix commands that others can still become a part of.
+    """
 
     model: Model
     decoder: Decoder
@@ -56,19 +64,21 @@ class State:
     log: list[dict[str, Any]] = field(default_factory=list)
     lines: int = 0
     levels: dict[int | None, float] = field(default_factory=dict)
+    stems: dict[int, FloatArray] = field(default_factory=dict)
+    moment: Moment | None = None
 
     @classmethod
     def of(cls, model: Model, scene: LiveScene) -> State:
         """A state without layers; their strips stand in the mixer already."""
-        rate = model.facts.sample_rate
+        model, rate = voiced(model, scene.channels), model.facts.sample_rate
         limiter = safety.limiter(rate)
         return cls(
             model,
             model.decoder(),
             leveller(rate, scene.lufs),
             limiter,
-            safety.begin(limiter, CHANNELS),
-            mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master),
+            safety.begin(limiter, scene.channels),
+            mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master, scene.channels),
             scene,
             Settings(scene.steps, scene.guidance, scene.reference_ratio),
         )
@@ -77,6 +87,11 @@ class State:
     def position(self) -> int:
         """The next sample to be read."""
         return self.mix.position
+
+    @property
+    def channels(self) -> int:
+        """Of what is read."""
+        return self.mix.channels
 
     @property
     def rate(self) -> int:

@@ -12,7 +12,6 @@ from safa_stream.scene import format_prompts
 from safa_stream.session import mixing
 from safa_stream.session.layer import Layer
 from safa_stream.session.state import State
-from safa_stream.session.stereo import CHANNELS
 from safa_stream.types import FloatArray
 
 
@@ -41,7 +40,7 @@ def describe(state: State, ready: int) -> dict[str, Any]:
     return {
         "position": state.position,
         "rate": state.rate,
-        "channels": CHANNELS,
+        "channels": state.channels,
         "delay": state.limiter.delay,
         "ready": ready,
         "frozen": state.frozen,

@@ -22,10 +22,12 @@ from safa_server.security import Access, same
 from safa_server.station import OpenRequest, Station
 from safa_server.wire import Request, parse, read, request_id, write
 from safa_stream.errors import FailureError, SafaError
-from safa_stream.session.messages import Command
+from safa_stream.session.messages import Command, Mix
 
 log = logging.getLogger("safa_server.websocket")
 
+#: A `mix` without a time counts so much of a message: those that come between two blocks become one a layer.
+LIGHT = 0.2
 #: What changes a session for all who hear it.
 _STEERING = Command | control.Grant | control.Play | control.Pause
 
@@ -54,7 +56,8 @@ class Connection:
                     self._hub.metrics.add("safa_messages_total")
                     if await self._pace.wait():
                         self._hub.metrics.add("safa_messages_delayed_total")
-                    await self._take(message)
+                    if await self._take(message):
+                        self._pace.give_back(1 - LIGHT)
                     if self._station is not None:
                         deadline.reschedule(None)
                     if self._done:
@@ -68,20 +71,24 @@ class Connection:
             if self._station is not None and self._listener is not None:
                 self._hub.leave(self._station, self._listener)
 
-    async def _take(self, message: str | bytes) -> None:
+    async def _take(self, message: str | bytes) -> bool:
+        """Do what a message says; whether it was one of those that may come at every picture of a game."""
         number: int | None = None
         try:
             if isinstance(message, bytes):
                 raise WireError("bad_message", "binary messages mean nothing here; commands are JSON texts")
             found = parse(message)
             number = request_id(found)
-            await self._carry_out(read(found))
+            request = read(found)
+            await self._carry_out(request)
+            return isinstance(request.body, Mix) and request.body.at is None
         except SafaError as error:
             refused = _refusal(error)
             self._hub.metrics.add("safa_messages_refused_total", code=refused.code)
             await self._socket.send(write(refused, number))
             if refused.code == "token":
                 await self._socket.close(1008, refused.reason[:120])
+            return False
 
     async def _carry_out(self, request: Request) -> None:
         body = request.body
@@ -139,7 +146,7 @@ class Connection:
         if access is Access.LISTEN:
             raise _listen_only("it opens no session; join one", "token")
         self._check_free()
-        request = OpenRequest(scene=body.scene, pacing=body.pacing, lead_seconds=body.lead, name=body.name)
+        request = OpenRequest(body.scene, body.pacing, body.lead, body.name, body.channels)
         station = await self._hub.open(request)
         if not body.play:
             station.pause()
@@ -174,7 +181,9 @@ class Connection:
         number: int | None,
     ) -> None:
         """Answer and begin to listen in one step of the event loop, so that nothing is missed or comes too early."""
-        encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels)
+        encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels, body.layer)
+        if body.layer is not None and after is None:
+            station.check_layer(body.layer)
         fanout = self._hub.fanout(station)
         listener = fanout.attach(self._outlet, encoding, steers, after)
         opened = control.Opened(
@@ -184,6 +193,7 @@ class Connection:
             format=body.format,
             rate=encoding.rate,
             channels=encoding.channels,
+            layer=encoding.layer,
             session_rate=station.rate,
             position=station.position,
             playing=station.playing,

@@ -55,9 +55,10 @@ class Open:
     """Begin a session and listen to it.
 
     scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`; rate in Hz and
-    channels of the audio frames, the session's own where None; lead: seconds of sound kept ready ahead; name: for
-    people; play: false lets the clock stand until `play`; token: the server's, where neither a header nor the address
-    carried it.
+    channels of the audio frames, the session's own where None: more than 2 make a session of so many where the scene
+    does not say how many it has; lead: seconds of sound kept ready ahead; name: for people; play: false lets the clock
+    stand until `play`; layer: hear this layer alone, as in `join`; token: the server's, where neither a header nor the
+    address carried it.
     """
 
     scene: str | dict[str, Any]
@@ -68,6 +69,7 @@ class Open:
     lead: float | None = None
     name: str | None = None
     play: bool = True
+    layer: int | None = None
     token: str | None = None
 
 
@@ -76,8 +78,9 @@ class Join:
     """Listen to a session that exists, or come back to it.
 
     token: the session's, which `control` (to steer it, too) needs; a listener may give the server's, or its listen
-    token, instead. from: the last frame that is not wanted again, by sequence number: every later one is sent, the same
-    bytes as before. Without it frames come from now on.
+    token, instead. channels: the first so many of the session's. layer: hear this layer alone, as it goes into the
+    master, on the same clock. from: the last frame that is not wanted again, by sequence number: every later one is
+    sent, the same bytes as before. Without it frames come from now on.
     """
 
     session: str
@@ -86,6 +89,7 @@ class Join:
     format: Format = "f32"
     rate: int | None = None
     channels: int | None = None
+    layer: int | None = None
     from_: int | None = None
 
 
@@ -168,9 +172,10 @@ class Opened:
 
     token: the session's secret, for who opened it or may control it; guarded: whether the server wants a token of
     everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
-    long the session waits for a lost client; rate, channels, format: of the frames that follow; session_rate, position:
-    of the session's clock; credit: samples granted that have not left yet (pull); resumed_from: the first frame that
-    will be sent, where `from` was given: later than asked for if the server no longer has all, null if it has none yet.
+    long the session waits for a lost client; rate, channels, format: of the frames that follow; layer: whose they are,
+    null for the whole mix; session_rate, position: of the session's clock; credit: samples granted that have not left
+    yet (pull); resumed_from: the first frame that will be sent, where `from` was given: later than asked for if the
+    server no longer has all, null if it has none yet.
     """
 
     session: str
@@ -179,6 +184,7 @@ class Opened:
     format: Format
     rate: int
     channels: int
+    layer: int | None
     session_rate: int
     position: int
     playing: bool

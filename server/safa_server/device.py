@@ -21,6 +21,7 @@ from typing import Any
 from safa_server.device_pipe import DeviceProcess
 from safa_server.device_process import Order
 from safa_server.station import BLOCK, Block, Station
+from safa_stream.channels import channel_map
 from safa_stream.errors import FailureError, UsageError
 
 POLL_SECONDS = 0.02
@@ -43,6 +44,8 @@ LEAST_LATENCY, LARGEST_LATENCY = 0.001, 2.0
 class DeviceRequest:
     """Which device and how. name: None is the default device; rate, channels: None is what suits the sound.
 
+    channel_map: which of its outputs gets which of the session's channels, as `channels.channel_map` reads it; without
+    one they follow each other, one output gets the mean of the first pair, and outputs beyond them stay silent.
     buffer: seconds of sound kept between session and device at first; it grows where this machine turns out to need
     more. latency: seconds that the device itself is asked for. Both together are the way from a command to the ear.
     Raises UsageError for what is out of range.
@@ -53,8 +56,11 @@ class DeviceRequest:
     channels: int | None = None
     buffer: float = 0.2
     latency: float = 0.1
+    channel_map: str | None = None
 
     def __post_init__(self) -> None:
+        if self.channel_map is not None:
+            channel_map(self.channel_map)
         if not LEAST_BUFFER <= self.buffer <= LARGEST_BUFFER:
             raise UsageError(
                 f"the device's buffer must be {LEAST_BUFFER:g} to {LARGEST_BUFFER:g} s, not {self.buffer:g}"
@@ -247,6 +253,7 @@ class DeviceOutput:
             self._buffer * REFILL,
             request.latency,
             again,
+            request.channel_map,
         )
         child = await DeviceProcess.open(order)
         self._status = replace(

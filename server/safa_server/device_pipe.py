@@ -18,7 +18,7 @@ from safa_stream.types import FloatArray
 #: Seconds that opening a device, an answer, and the end of its sound may take; after GRACE_SECONDS it is killed.
 OPEN_SECONDS, ANSWER_SECONDS, CLOSE_SECONDS, GRACE_SECONDS = 20.0, 5.0, 3.0, 1.0
 #: Bytes that may wait in the pipe: far more than the device's credit ever lets out.
-LARGEST_WAITING = 1 << 21
+LARGEST_WAITING = 1 << 23
 LONGEST_LINE = 1 << 16
 
 

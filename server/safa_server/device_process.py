@@ -27,6 +27,7 @@ import numpy as np
 
 from safa_server.devices import choose, outputs, plausible, portaudio, reason, settle
 from safa_server.ring import Ring
+from safa_stream.channels import ChannelMap, channel_map
 from safa_stream.errors import FailureError, SafaError, UsageError
 from safa_stream.rendering.conversion import Resampler
 from safa_stream.types import FloatArray
@@ -44,7 +45,8 @@ class Order:
     """What to open. rate, channels: of the sound that comes in; wanted_*: insisted on.
 
     room: seconds of sound that the ring holds at most; refill: seconds that must be there for sound to begin; latency:
-    seconds that the device is asked for; fade_first: begin with a fade, because something was heard before.
+    seconds that the device is asked for; fade_first: begin with a fade, because something was heard before;
+    channel_map: see `DeviceRequest`.
     """
 
     device: str | None
@@ -56,6 +58,21 @@ class Order:
     refill: float
     latency: float
     fade_first: bool
+    channel_map: str | None = None
+
+    @property
+    def mapping(self) -> ChannelMap | None:
+        """The channel map, None where there is none. Raises UsageError where the sound has too few channels for it."""
+        if self.channel_map is None:
+            return None
+        found = channel_map(self.channel_map)
+        if found.is_ambisonic:
+            found = channel_map(self.channel_map, self.channels)
+        if found.channels > self.channels:
+            raise UsageError(
+                f"channel map {found.spec!r} takes {found.channels} channels, the session has {self.channels}"
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +94,13 @@ class Output:
     def __init__(self, order: Order) -> None:
         sounddevice = portaudio()
         device = choose(outputs(), order.device)
-        setting = settle(device, order.rate, order.channels, (order.wanted_rate, order.wanted_channels))
+        self._map = order.mapping
+        outputs_wanted = order.channels if self._map is None else self._map.outputs
+        setting = settle(device, order.rate, outputs_wanted, (order.wanted_rate, order.wanted_channels))
+        if self._map is not None and setting.channels < self._map.outputs:
+            raise UsageError(
+                f"{device} has {setting.channels} channels, channel map {self._map.spec!r} needs {self._map.outputs}"
+            )
         room, refill = (round(seconds * setting.rate) for seconds in (order.room, order.refill))
         ring = Ring(room, setting.channels, refill, order.fade_first)
 
@@ -112,7 +135,12 @@ class Output:
         if len(payload) % (4 * self._channels_in):
             raise UsageError(f"{len(payload)} bytes are no whole frames of {self._channels_in} channels")
         samples = np.frombuffer(payload, "<f4").reshape(self._channels_in, -1)
-        frames = spread(self._resampler.push(samples), self._channels)
+        heard = self._resampler.push(samples)
+        if self._map is None:
+            frames = spread(heard, self._channels)
+        else:
+            frames = np.zeros((heard.shape[1], self._channels), np.float32)
+            frames[:, : self._map.outputs] = self._map.apply(heard).T
         self._refused += len(frames) - self._ring.write(frames)
 
     def rest(self) -> None:
@@ -145,10 +173,10 @@ class Output:
 
 
 def spread(samples: FloatArray, channels: int) -> FloatArray:
-    """Samples [c, N] as frames [N, channels]: averaged for one channel; one for two is doubled; others stay silent."""
+    """Samples [c, N] as frames [N, channels]: one channel gets the mean of a pair; one is doubled; more stay silent."""
     heard = samples
     if channels == 1:
-        heard = samples.mean(axis=0, keepdims=True, dtype=np.float32)
+        heard = samples[:2].mean(axis=0, keepdims=True, dtype=np.float32)
     elif len(samples) == 1:
         heard = np.repeat(samples, 2, axis=0)
     heard = heard[:channels]

@@ -25,11 +25,16 @@ from safa_stream.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Format, rate in Hz and channels of frames."""
+    """Format, rate in Hz and channels of frames. layer: whose sound they are, None: the whole mix."""
 
     format: str
     rate: int
     channels: int
+    layer: int | None = None
+
+    def __str__(self) -> str:
+        of_layer = "" if self.layer is None else f" of layer {self.layer}"
+        return f"{self.format} {self.rate} Hz x{self.channels}{of_layer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +48,26 @@ class Frame:
 
 
 def encoding_of(
-    format: str, rate: int | None, channels: int | None, session_rate: int, session_channels: int
+    format: str,
+    rate: int | None,
+    channels: int | None,
+    session_rate: int,
+    session_channels: int,
+    layer: int | None = None,
 ) -> Encoding:
     """What a client asked for, the session's own where it did not say. Raises UsageError for what cannot be."""
     if format not in FORMATS:
         raise UsageError(f"the format must be one of {', '.join(FORMATS)}, not {format!r}")
     check(rate, channels)
-    channels = min(session_channels, 2) if channels is None else channels
+    channels = session_channels if channels is None else channels
+    if channels > session_channels:
+        raise UsageError(f"field 'channels': the session has {session_channels}, not {channels}")
     if format == "opus":
+        opus.check(channels)
         if rate not in (None, opus.RATE):
             raise UsageError(f"Opus frames have a rate of {opus.RATE} Hz, not {rate}")
-        return Encoding(format, opus.RATE, channels)
-    return Encoding(format, session_rate if rate is None else rate, channels)
+        return Encoding(format, opus.RATE, channels, layer)
+    return Encoding(format, session_rate if rate is None else rate, channels, layer)
 
 
 class Encoder:
@@ -73,7 +86,7 @@ class Encoder:
 
     def push(self, block: Block) -> list[Frame]:
         """The frames that this block completes. Blocks have to follow each other."""
-        samples = with_channels(block.samples, self.encoding.channels)
+        samples = with_channels(block.of(self.encoding.layer), self.encoding.channels)
         if self._next_block is None:
             samples = self._begin(block, samples)
         elif block.start != self._next_block:

@@ -94,6 +94,7 @@ class Fanout:
         for encoding, feed in list(self._feeds.items()):
             if id(feed) not in heard and now - feed.unheard_since > self._limits.resume_seconds:
                 del self._feeds[encoding]
+        self._choose_layers()
 
     def close(self) -> None:
         """Let go of the station."""
@@ -144,14 +145,19 @@ class Fanout:
             return self._feeds[encoding]
         unheard = [known for known in self._feeds if all(one.feed.encoding != known for one in self._listeners)]
         if len(self._feeds) >= self._limits.encodings and not unheard:
-            listed = ", ".join(f"{known.format} {known.rate} Hz x{known.channels}" for known in self._feeds)
+            listed = ", ".join(map(str, self._feeds))
             raise UsageError(f"the session is sent in {len(self._feeds)} formats already; choose one of them: {listed}")
         kept = self._limits.resume_seconds + self._limits.queue_seconds
         feed = Feed(encoding, self.station.rate, kept, self._limits.ring_bytes)
         if len(self._feeds) >= self._limits.encodings:
             del self._feeds[min(unheard, key=lambda known: self._feeds[known].unheard_since)]
         self._feeds[encoding] = feed
+        self._choose_layers()
         return feed
+
+    def _choose_layers(self) -> None:
+        """Layers are taken apart only as long as somebody hears them, or may come back to."""
+        self.station.apart = frozenset(known.layer for known in self._feeds if known.layer is not None)
 
     def _choose_driver(self) -> None:
         """In pull pacing generation waits for the first that controls the session, and nobody else."""

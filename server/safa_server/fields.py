@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from safa_server.control import Code
 from safa_server.station import LARGEST_LEAD, LEAST_LEAD
+from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import PromptError, UsageError
 from safa_stream.rendering.conversion import HIGHEST_RATE, LOWEST_RATE
 from safa_stream.scene import LARGEST_SEED, WeightedPrompt, parse_prompts
@@ -49,7 +50,7 @@ class Range:
 RANGES: Mapping[str, Range] = {
     "at": Range(0, LARGEST_WHOLE, "samples"),
     "ack.sequence": Range(0, LARGEST_WHOLE),
-    "channels": Range(1, 2),
+    "channels": Range(1, LARGEST_CHANNELS),
     "configure.guidance": Range(0, 100),
     "configure.reference_ratio": Range(0, 1),
     "configure.steps": Range(1, 1000),

@@ -28,7 +28,7 @@ TABLE = (
     (0, "4 bytes", "magic", '"SAFA"'),
     (4, "u8", "version", str(VERSION)),
     (5, "u8", "format", ", ".join(f"{number} {name}" for name, number in FORMATS.items())),
-    (6, "u8", "channels", "1 or 2"),
+    (6, "u8", "channels", "1 to 16"),
     (7, "u8", "flags", "bit 0: frames are missing before this one; other bits 0"),
     (8, "u32", "rate", "samples a second"),
     (12, "u32", "frames", "samples a channel in this frame"),

@@ -31,7 +31,7 @@ class Limits:
     )
     ring_bytes: int = _limit(32 * 1024 * 1024, "The most of that sound in one encoding.")
     queue_seconds: float = _limit(2.0, "How far a client may fall behind before the oldest sound is dropped.")
-    encodings: int = _limit(6, "Formats, rates and channel counts of one session at a time.")
+    encodings: int = _limit(12, "Formats, rates, channel counts and layers of one session at a time.")
     listeners: int = _limit(512, "Of one session.")
     waiting_messages: int = _limit(512, "Events that wait for one slow client.")
     write_bytes: int = _limit(128 * 1024, "Sound of one connection that the system has not taken yet.")

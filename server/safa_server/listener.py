@@ -134,6 +134,7 @@ class Listener:
             "format": encoding.format,
             "rate": encoding.rate,
             "channels": encoding.channels,
+            "layer": encoding.layer,
             "behind": self.behind,
             "acknowledged": self.acknowledged,
             "playhead": self.playhead,

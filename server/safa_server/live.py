@@ -18,3 +18,5 @@ class Live:
         self.closed = False
         self.failure: str | None = None
         self.account = Account(time.perf_counter())
+        #: Rows of the denoiser's batch, and decodings, that each of its views takes.
+        self.groups = session.state.model.facts.groups

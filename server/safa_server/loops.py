@@ -21,7 +21,6 @@ from safa_server.runner import Runner
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.loops import Capture, loop_steps
 from safa_stream.session.messages import LoopReady, Refused
-from safa_stream.session.stereo import CHANNELS
 from safa_stream.types import FloatArray
 
 LARGEST_LOOPS = 8
@@ -73,11 +72,12 @@ class Loops:
         try:
             file = tempfile.TemporaryFile(prefix="safa-loop-")
             try:
-                head = header(CHANNELS, capture.length, self._rate)
+                channels = capture.channels
+                head = header(channels, capture.length, self._rate)
                 file.write(head)
 
                 def write(at: int, piece: FloatArray) -> None:
-                    file.seek(len(head) + at * CHANNELS * 4)
+                    file.seek(len(head) + at * channels * 4)
                     file.write(np.ascontiguousarray(piece.T, "<f4").data)
 
                 await asyncio.wrap_future(self._runner.run(loop_steps(capture, write)))

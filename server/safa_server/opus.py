@@ -19,13 +19,20 @@ LOOKAHEAD = 312
 BIT_RATES = {1: 96_000, 2: 160_000}
 
 
+def check(channels: int) -> None:
+    """Raise UsageError where that is not 1 or 2."""
+    if channels not in BIT_RATES:
+        raise UsageError(
+            f"field 'channels': Opus frames have 1 or 2, not {channels}: ask for 2, the first pair, or for a PCM format"
+        )
+
+
 class OpusEncoder:
     """One stream of packets; it remembers what came before."""
 
     def __init__(self, channels: int) -> None:
         """Raises UsageError where the extra is not installed or channels is not 1 or 2."""
-        if channels not in BIT_RATES:
-            raise UsageError(f"Opus frames have 1 or 2 channels, not {channels}")
+        check(channels)
         # PyAV is the libopus binding that is kept (aiortc lives on it) and whose wheels hold libopus for Linux, macOS
         # and Windows. opuslib and PyOgg need a system library and were last released years ago; their forks are young.
         try:

@@ -71,6 +71,6 @@ class Meter:
 
 
 def levels(samples: FloatArray) -> tuple[list[float], list[float]]:
-    """Peaks and sums of squares of a block's first and last channel, which are the same one where it is mono."""
-    ends = samples[[0, -1]]
-    return [float(x) for x in np.abs(ends).max(axis=1)], [float(x) for x in (ends.astype(np.float64) ** 2).sum(axis=1)]
+    """Peaks and sums of squares of a block's first two channels, which are the same one where it is mono."""
+    pair = samples[[0, min(1, len(samples) - 1)]]
+    return [float(x) for x in np.abs(pair).max(axis=1)], [float(x) for x in (pair.astype(np.float64) ** 2).sum(axis=1)]

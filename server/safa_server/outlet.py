@@ -60,3 +60,7 @@ class Pace:
             return False
         await asyncio.sleep(-self._left / self._per_second)
         return True
+
+    def give_back(self, share: float) -> None:
+        """A message counts less by this share of one."""
+        self._left += share

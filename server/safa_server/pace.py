@@ -81,9 +81,9 @@ class Pace:
         """Seconds of the longest piece of work that cannot be interrupted: a step, or a view's decoding."""
         return max(self.step_seconds, self.decode.percentile(90))
 
-    def left(self, steps: int, rows: int = 1) -> float:
-        """Engine seconds until a view is there that has so many steps to make; with care."""
-        return steps * rows * self.row_seconds + self.decode.percentile(90)
+    def left(self, steps: int, rows: int = 1, groups: int = 1) -> float:
+        """Engine seconds until a view is there that has so many steps to make, and groups to decode; with care."""
+        return steps * rows * self.row_seconds + groups * self.decode.percentile(90)
 
     def work(self, steps: int) -> float:
         """Engine seconds that a view of so many steps is worth, sharing its batches with others."""

@@ -85,10 +85,10 @@ class Runner:
 
     @property
     def layers(self) -> int:
-        """Layers in real time that are kept fed now."""
+        """Layers in real time that are kept fed now; one of many channels counts once for each of its groups."""
         with self._changed:
             lives = list(self._lives)
-        return sum(len(live.session.state.layers) for live in lives if live.urgent)
+        return sum(len(live.session.state.layers) * live.groups for live in lives if live.urgent)
 
     def admit(self, layers: int) -> None:
         """Raise AdmissionError where so many more layers could not be kept fed."""
@@ -105,9 +105,10 @@ class Runner:
 
     def open(self, scene: LiveScene, lead_seconds: float, urgent: bool) -> Live:
         """A new session. Raises AdmissionError, or UsageError for a scene that cannot be made."""
+        session = Session.begin(self.model, scene)
         if urgent:
-            self.admit(len(scene.layers))
-        return self.adopt(Session.begin(self.model, scene), lead_seconds, urgent)
+            self.admit(len(scene.layers) * session.state.model.facts.groups)
+        return self.adopt(session, lead_seconds, urgent)
 
     def adopt(self, session: Session, lead_seconds: float, urgent: bool) -> Live:
         """Keep a session fed that exists already."""
@@ -148,7 +149,7 @@ class Runner:
             wishes = wishes_of(lives, self.pace)
             self._forget(wishes)
             needs = [wish.need for wish in wishes]
-            found = plan(needs, self.pace.unit)
+            found = plan(needs, self.pace.unit * max((live.groups for live in lives), default=1))
             if self._begin_views(wishes, found):
                 continue  # what was begun is known better than what was wished
             busy = not found.tight and self._advance_a_job()
@@ -220,7 +221,7 @@ class Runner:
                 return False
             try:
                 steps = self._steps_for(live, number, ahead)
-                work = live.session.start(number, steps, self.pace.view_seconds)
+                work = live.session.start(number, steps, self.pace.view_seconds * live.groups)
             except SafaError as error:
                 live.failure = str(error)
                 return True
@@ -242,7 +243,7 @@ class Runner:
         steps = min(wanted, most)
         for part in FEWER if math.isfinite(lead) else ():
             steps = min(most, max(LEAST_STEPS, round(part * wanted)))
-            if ahead + self.pace.left(steps) < lead:
+            if ahead + self.pace.left(steps, live.groups, live.groups) < lead:
                 break
         return steps if steps < wanted else None
 
@@ -283,13 +284,13 @@ class Runner:
             self._failed(live, error)
             return
         now, hop = time.perf_counter(), self._hop_seconds(work)
-        self.pace.decode.add(now - began)
+        self.pace.decode.add((now - began) / live.groups)
         with live.lock:
             if not live.closed:
                 before = self._ahead(live, work.layer)
                 live.session.complete(finished, now - since)
                 live.account.throw(hop - (self._ahead(live, work.layer) - before), now)
-        self.pace.finished(now - since, work.making.steps, hop)
+        self.pace.finished((now - since) / live.groups, work.making.steps, hop)
         if self.after_view is not None:
             try:
                 self.after_view(live)

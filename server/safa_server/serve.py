@@ -39,6 +39,7 @@ from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
 from safa_server.websocket import Front, Route
+from safa_stream.channels import channel_map
 from safa_stream.errors import OutputError, SceneError, UsageError
 from safa_stream.models import load
 
@@ -69,7 +70,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     """
     settings = _with_token(settings)
     radio = Radio.of(settings)
-    stop = stop or _stop_on_signals()
+    stop = stop or stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
     async with AsyncExitStack() as stack:
         model = load(settings.model, settings.backend)
@@ -166,7 +167,10 @@ async def _open_ports(
 
 
 async def _main_session(settings: Settings, stations: Stations, restored: list[Station]) -> Station | None:
-    """The session that the server begins with and keeps: of its prompt or scene, or one that was restored."""
+    """The session that the server begins with and keeps: the one that was restored, else of its prompt or scene."""
+    kept = next((station for station in restored if station.name == MAIN), None)
+    if kept is not None:
+        return kept
     scene: Any = settings.prompt
     if settings.scene is not None:
         try:
@@ -176,16 +180,17 @@ async def _main_session(settings: Settings, stations: Stations, restored: list[S
         except ValueError as error:
             raise SceneError(f"the scene {settings.scene} is not JSON: {error}") from None
     if scene is None:
-        return next((station for station in restored if station.name == MAIN), None)
+        return None
     pacing = "live" if settings.device is None else "device"
-    return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN))
+    channels = None if settings.channel_map is None else channel_map(settings.channel_map).channels
+    return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN, channels))
 
 
 async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station, registry: Registry) -> None:
     if settings.device is None:
         return
     name = None if settings.device == "default" else settings.device
-    output = DeviceOutput(main, DeviceRequest(name), _log_device)
+    output = DeviceOutput(main, DeviceRequest(name, channel_map=settings.channel_map), _log_device)
     await output.start()
     stack.push_async_callback(output.stop)
     watching = asyncio.create_task(observe_device(registry, lambda: output.status), name="device metrics")
@@ -253,7 +258,8 @@ def _with_token(settings: Settings) -> Settings:
     return settings
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

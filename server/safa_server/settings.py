@@ -42,7 +42,9 @@ class Settings:
         None, "end clients' sessions when they are so old (default: never)", "SECONDS"
     )
     layers: int | None = _setting(None, "layers in real time at most (default: by measured speed)", "N")
-    prompt: str | None = _setting(None, "begin with a session that sounds like this and stays", "PROMPT")
+    prompt: str | None = _setting(
+        None, "begin with a session that sounds like this and stays, or with the restored one", "PROMPT"
+    )
     scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
     device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
     icecast: tuple[str, ...] = _setting(
@@ -55,6 +57,9 @@ class Settings:
         (), "send that session as RTP (L24) as well; a group's address is multicast", "HOST:PORT,..."
     )
     rtp_sdp: Path | None = _setting(None, "write what RTP's receivers need to know (SDP)", "FILE")
+    channel_map: str | None = _setting(
+        None, "that session's channels on the device: quad, 5.1, 7.1, 7.1.4, ambix, or a list such as 3,4,-,1", "MAP"
+    )
     osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
     osc_tcp_port: int | None = _setting(None, "TCP port of OSC as well", "PORT")
     osc_framing: str = _setting("auto", "how OSC is framed on TCP: slip, length, or auto by the first byte", "FRAMING")
@@ -91,6 +96,13 @@ class Settings:
             raise UsageError("setting 'tls_key' needs 'tls_cert'")
         if self.restore and self.state is None:
             raise UsageError("setting 'restore' needs 'state', the folder with what is to be restored")
+        if self.channel_map is not None:
+            # Not above: help is shown without numpy.
+            from safa_stream.channels import channel_map
+
+            channel_map(self.channel_map)
+            if self.device is None:
+                raise UsageError("setting 'channel_map' needs 'device': it says which of its outputs gets what")
         if self.prompt is not None and self.scene is not None:
             raise UsageError("settings 'prompt' and 'scene' cannot both be given")
         if (self.icecast or self.rtp) and self.prompt is None and self.scene is None and not self.restore:

@@ -12,8 +12,8 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from safa_server.live import Live
@@ -24,8 +24,7 @@ from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
-from safa_stream.session.messages import AddLayer, Command, Event, RecallScene
-from safa_stream.session.stereo import CHANNELS
+from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
 from safa_stream.types import FloatArray
 
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
@@ -46,12 +45,16 @@ log = logging.getLogger("safa_server.station")
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """What a client wants. scene: a prompt line or a scene's JSON object; lead_seconds: sound kept ready ahead."""
+    """What a client wants. scene: a prompt line or a scene's JSON object; lead_seconds: sound kept ready ahead.
+
+    channels: the session's, where the scene does not say; None and 1 are 2.
+    """
 
     scene: Any
     pacing: str = "live"
     lead_seconds: float | None = None
     name: str | None = None
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         if self.pacing not in ("live", "pull", "device"):
@@ -67,17 +70,28 @@ class OpenRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it."""
+    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it.
+
+    layers: the layers that somebody hears by themselves, in the same way.
+    """
 
     samples: FloatArray
     start: int
     sequence: int
     clock_ns: int
     provenance: int
+    layers: Mapping[int, FloatArray] = field(default_factory=dict)
+
+    def of(self, layer: int | None) -> FloatArray:
+        """A layer's sound, or with None that of all."""
+        return self.samples if layer is None else self.layers[layer]
 
 
 class Station:
-    """One session. Everything here is called on the event loop; nothing blocks for longer than a block's mixing."""
+    """One session. Everything here is called on the event loop; nothing blocks for longer than a block's mixing.
+
+    apart: layers whose own sound is in the blocks, too; who listens to one sets it.
+    """
 
     def __init__(
         self,
@@ -93,7 +107,8 @@ class Station:
         self.id, self.token, self.name = session_id, token, request.name
         self.pacing = request.pacing
         self.rate = live.session.rate
-        self.channels = CHANNELS
+        self.channels = live.session.state.channels
+        self.apart: frozenset[int] = frozenset()
         self.playing, self.closed = True, False
         self.blocks = self.underruns = 0
         self.opened_at = time.monotonic()
@@ -139,11 +154,15 @@ class Station:
             raise UsageError("the session is closed")
         more = self._more_layers(command)
         if self.pacing != "pull" and more:
-            self._runner.admit(more)
+            self._runner.admit(more * self._live.groups)
         with self._live.lock:
             number = self._live.session.receive(command)
         self._runner.wake()
-        self._pump()
+        if isinstance(command, Mix):
+            # Faders may be moved again before the next block, so their line in the journal is not written yet.
+            self._tell_events()
+        else:
+            self._pump()
         return number
 
     def state(self) -> dict[str, Any]:
@@ -191,6 +210,11 @@ class Station:
     def loop(self, loop_id: str) -> bytes:
         """A captured loop as a WAV file. Raises UsageError where there is none of that name."""
         return self._loops.wav(loop_id)
+
+    def check_layer(self, number: int) -> None:
+        """Raises UsageError where the session has no such layer now."""
+        with self._live.lock:
+            self._live.session.state.layer(number)
 
     def close(self, stays: bool = False) -> None:
         """End the session. stays: only for now; what is kept of it on disk can be restored."""
@@ -275,9 +299,9 @@ class Station:
     def _leave(self) -> None:
         """Let one block go to all who listen."""
         with self._live.lock:
-            chunk = self._live.session.read(BLOCK)
+            chunk, layers = self._live.session.read_apart(BLOCK, self.apart)
             provenance = self._provenance()
-        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance)
+        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance, layers)
         self.blocks += 1
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
@@ -297,13 +321,17 @@ class Station:
         return self._made_by
 
     def _pump(self) -> None:
-        """Tell events, write the journal, make loops."""
+        """Write the journal, make loops, tell events."""
         with self._live.lock:
-            events, lines = self._live.session.events(), self._live.session.journal()
-            captures = self._live.session.captures()
+            lines, captures = self._live.session.journal(), self._live.session.captures()
         self._write(lines)
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks += [asyncio.create_task(self._make_loop(capture)) for capture in captures]
+        self._tell_events()
+
+    def _tell_events(self) -> None:
+        with self._live.lock:
+            events = self._live.session.events()
         for event in events:
             self._tell(event)
 

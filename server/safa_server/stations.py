@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import replace
 
 from safa_server.runner import AdmissionError, Runner
 from safa_server.station import DEFAULT_LEAD, OpenRequest, Station
 from safa_server.storage import Storage
 from safa_stream.errors import SafaError
 from safa_stream.session.livescene import LiveScene
+
+
+def _scene(request: OpenRequest) -> LiveScene:
+    """What is asked for, with as many channels as somebody wants to hear where the scene does not say."""
+    scene, wanted = LiveScene.from_value(request.scene), request.channels or 0
+    says = isinstance(request.scene, Mapping) and "channels" in request.scene
+    return scene if says or wanted <= scene.channels else replace(scene, channels=wanted)
 
 
 class Stations:
@@ -29,7 +38,7 @@ class Stations:
             raise AdmissionError("the server is shutting down", retry_after=30.0)
         if len(self.all()) >= self.largest:
             raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
-        scene = LiveScene.from_value(request.scene)
+        scene = _scene(request)
         live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
         session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
         try:

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -153,20 +152,28 @@ class Storage:
         if about["format"] != FORMAT:
             raise SnapshotError(f"{description} is not of the format {FORMAT}")
         place, model = description.parent, self._model
-        entries = list(read_journal(place / JOURNAL))
-        happened = [entry for entry in entries if entry.kind != "at"]
+        # Line by line: the journal of an installation that has run for months is larger than its memory.
+        entries = read_journal(place / JOURNAL)
+        first = next(entries, None)
+        if first is None:
+            raise SnapshotError(f"{place / JOURNAL} is empty")
         if (place / SNAPSHOT).exists():
             session = snapshots.restore(model, (place / SNAPSHOT).read_bytes())
-            again = Again(session, self._block)
-            later = islice(happened, 1 + session.state.lines, None)
+            again, known = Again(session, self._block), session.state.lines
         else:
-            again = Again.begun(model, happened[0])
-            later = islice(happened, 1, None)
-        for entry in later:
-            for _ in again.until(entry.position):
+            again, known = Again.begun(model, first), 0
+        end = first.position
+        for entry in entries:
+            end = entry.position
+            if entry.kind == "at":
+                continue
+            if known > 0:
+                known -= 1
+                continue
+            for _ in again.until(end):
                 pass
             again.carry_out(entry)
-        for _ in again.until(entries[-1].position):
+        for _ in again.until(end):
             pass
         session = again.session
         session.forget_works()

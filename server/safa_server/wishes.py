@@ -42,11 +42,11 @@ def wishes_of(lives: Sequence[Live], pace: Pace) -> list[Wish]:
 def _need(live: Live, number: int, pace: Pace, thrown: float) -> Need:
     session = live.session
     layer = session.state.layers[number]
-    steps, rows = _left(session, number)
+    steps, rows = _left(session, number, live.groups)
     lead = layer.lead(session.position) / session.rate
     return Need(
         deadline=lead + thrown,
-        work=pace.left(steps, rows),
+        work=pace.left(steps, rows, live.groups),
         heard=layer.heard_from is not None,
         waits=session.is_waiting(number) and thrown <= PATIENT_SECONDS,
         live=live.urgent,
@@ -55,9 +55,9 @@ def _need(live: Live, number: int, pace: Pace, thrown: float) -> Need:
     )
 
 
-def _left(session: Session, number: int) -> tuple[int, int]:
+def _left(session: Session, number: int, groups: int) -> tuple[int, int]:
     """Solver steps and rows of a layer's view, as far as they are known."""
     work = session.state.layers[number].work
     if work is None:
-        return session.wanted_steps(number), 1
+        return session.wanted_steps(number), groups
     return work.making.steps - work.view.index, work.view.rows

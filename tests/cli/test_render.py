@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -62,6 +63,18 @@ class TestResult:
         assert "a.wav" in told.out and "LUFS" in told.out and "a.png" in told.out
         assert Path("a.png").read_bytes()[:4] == b"\x89PNG"
 
+    def test_the_summary_says_how_many_channels_and_the_file_says_how_to_make_it_again(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert exit_code("rain", "--duration", "1", "--channel-map", "5.1", "--out", "a.wav") == 0
+        assert "6 channels (5.1)" in capsys.readouterr().out and soundfile.info("a.wav").channels == 6
+        assert main(["info", "a.wav"]) == 0
+        words = shlex.split(capsys.readouterr().out.splitlines()[-1])[1:]
+        words[words.index("--out") + 1] = "again.wav"
+        assert main([*words, "--quiet"]) == 0
+        first, again = (soundfile.read(name)[0] for name in ("a.wav", "again.wav"))
+        assert (first == again).all()
+
     def test_quiet_says_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert exit_code("rain", "--duration", "1", "--quiet") == 0
         assert capsys.readouterr() == ("", "")
@@ -94,8 +107,6 @@ class TestResult:
         assert (first == again).all() and (first != other).any()
 
     def test_info_prints_a_command_that_makes_the_file_again(self, capsys: pytest.CaptureFixture[str]) -> None:
-        import shlex
-
         assert exit_code("rain, wind:0.5", "--at", "1", "birds", "--duration", "2", "--out", "a.flac", "--quiet") == 0
         assert main(["info", "a.flac"]) == 0
         command = capsys.readouterr().out.splitlines()[-1]
@@ -123,13 +134,15 @@ class TestBadInput:
             ["rain", "--overlap", "nan"], ["rain", "--overlap", "-0.1"], ["rain", "--overlap", "0.8"],
             ["rain", "--guidance", "nan"], ["rain", "--seed", "-1"], ["rain", "--swap-interval", "0"],
             ["rain", "--reference-ratio", "2"], ["rain", "--method", "magic"], ["rain", "--mode", "live"],
-            ["rain", "--rate", "1"], ["rain", "--rate", "0"], ["rain", "--channels", "0"], ["rain", "--channels", "9"],
+            ["rain", "--rate", "1"], ["rain", "--rate", "0"], ["rain", "--channels", "0"], ["rain", "--channels", "17"],
             ["rain", "--format", "tape"], ["rain", "--out", "a.xyz"], ["rain", "--bits", "12"],
             ["rain", "--lufs", "loud"], ["rain", "--lufs", "0"], ["rain", "--lufs", "nan"],
             ["rain", "--at", "soon", "wind"], ["rain", "--at", "99", "wind"], ["rain", "--at", "1", ""],
             ["rain", "--morph", "3"], ["rain", "--loop", "--mode", "stream"], ["rain", "--loop", "--at", "1", "wind"],
             ["rain", "--loop", "--duration", "0.001"], ["rain", "--negative", ""], ["rain", "--nonsense"],
-            ["rain", "--out", "a.opus", "--rate", "44100"],
+            ["rain", "--out", "a.opus", "--rate", "44100"], ["rain", "--out", "a.ogg", "--channels", "3"],
+            ["rain", "--channel-map", "5.3"], ["rain", "--channel-map", "5.1", "--channels", "6"],
+            ["rain", "--channel-map", "ambix", "--channels", "1"], ["rain", "--out", "a.mp3", "--channel-map", "quad"],
         ],
     )  # fmt: skip
     def test_what_cannot_be_is_one_line_and_exit_code_2(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ PATIENCE = 30.0
 class Played:
     """A session on a device, everything that left it, and everything that was said."""
 
-    def __init__(self, runner: Runner, station: Station, device: str, **wanted: float) -> None:
+    def __init__(self, runner: Runner, station: Station, device: str, **wanted: Any) -> None:
         self._runner = runner
         self.station, self.made, self.said = station, list[FloatArray](), list[DeviceEvent]()
         station.on_block(lambda block: self.made.append(block.samples))
@@ -29,7 +30,7 @@ class Played:
 
     @property
     def frames(self) -> FloatArray:
-        """[N, 2]: what left the session."""
+        """[N, channels]: what left the session."""
         return np.ascontiguousarray(np.concatenate(self.made, axis=1).T)
 
     @property
@@ -55,9 +56,9 @@ class Played:
                 await asyncio.sleep(0.02)
 
 
-async def begin(runner: Runner, device: str, **wanted: float) -> Played:
+async def begin(runner: Runner, device: str, session_channels: int = 2, **wanted: Any) -> Played:
     """A session that takes credits, paused at its beginning, with its device open."""
-    station = await Stations(runner).open(OpenRequest("rain, birds:0.5", "pull"))
+    station = await Stations(runner).open(OpenRequest("rain, birds:0.5", "pull", channels=session_channels))
     station.pause()
     played = Played(runner, station, device, **wanted)
     try:
@@ -69,10 +70,15 @@ async def begin(runner: Runner, device: str, **wanted: float) -> Played:
 
 
 async def perform(
-    runner: Runner, device: str, recording: AbstractContextManager[None], seconds: float, **wanted: float
+    runner: Runner,
+    device: str,
+    recording: AbstractContextManager[None],
+    seconds: float,
+    session_channels: int = 2,
+    **wanted: Any,
 ) -> Played:
     """Play for a while in front of a recorder."""
-    played = await begin(runner, device, **wanted)
+    played = await begin(runner, device, session_channels, **wanted)
     try:
         with recording:
             await played.play(seconds)

@@ -33,6 +33,9 @@ PACKAGES = {
     "icecast2": "icecast2",
     "ffmpeg": "ffmpeg",
     "gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good",
+    "mcs": "mono-mcs",
+    "mono": "mono-runtime",
+    "systemd-analyze": "systemd",
 }
 
 

@@ -65,7 +65,9 @@ class SoundServer:
 
 
 @contextmanager
-def jack_server(monkeypatch: pytest.MonkeyPatch, period: int = 1024, rate: int = RATE) -> Iterator[SoundServer]:
+def jack_server(
+    monkeypatch: pytest.MonkeyPatch, period: int = 1024, rate: int = RATE, channels: int = 2
+) -> Iterator[SoundServer]:
     """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine."""
     need("jackd", "jack_lsp", "jack_capture")
     name = f"safa{os.getpid()}"
@@ -73,6 +75,7 @@ def jack_server(monkeypatch: pytest.MonkeyPatch, period: int = 1024, rate: int =
     monkeypatch.setenv("JACK_NO_START_SERVER", "1")
     monkeypatch.setenv("JACK_NO_AUDIO_RESERVATION", "1")
     command = ["jackd", "-n", name, "-S", "-d", "dummy", "-r", str(rate), "-p", str(period)]
+    command += ["-P", str(channels)]
     server = SoundServer(command, ["jack_lsp"], "system JACK")
     server.start()
     try:
@@ -101,12 +104,12 @@ def pulse_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Soun
 
 
 @contextmanager
-def jack_recording(file: Path, ports: tuple[str, str] = ("PortAudio:out_0", "PortAudio:out_1")) -> Iterator[None]:
-    """Record two ports into a WAV file of float32 while the block runs."""
+def jack_recording(file: Path, ports: tuple[str, ...] = ("PortAudio:out_0", "PortAudio:out_1")) -> Iterator[None]:
+    """Record ports into a WAV file of float32, a channel each, while the block runs."""
     command = ["jack_capture", *(word for port in ports for word in ("--port", port)), "-b", "FLOAT", str(file)]
     recorder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(200):
-        listed = subprocess.run(["jack_lsp", "-c", ports[1]], capture_output=True, text=True).stdout
+        listed = subprocess.run(["jack_lsp", "-c", ports[-1]], capture_output=True, text=True).stdout
         if "jack_capture" in listed:
             break
         assert recorder.poll() is None, "jack_capture ended"
@@ -144,7 +147,7 @@ def _wait_for_bytes(file: Path, recorder: subprocess.Popen[bytes]) -> None:
 
 
 def recorded(file: Path, rate: int = RATE) -> FloatArray:
-    """What a recorder wrote, [N, 2] float32."""
+    """What a recorder wrote, [N, channels] float32."""
     if file.suffix == ".wav":
         frames, found = soundfile.read(file, dtype="float32", always_2d=True)
         assert found == rate

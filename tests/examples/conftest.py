@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.clients.proofs import Proofs
+from tests.server.test_serve import server
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that runs: its port, and its ready file."""
+
+    port: int
+    ready_file: Path
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server with the built-in model for all tests that have a session of their own and leave the rest alone."""
+    folder = tmp_path_factory.mktemp("served")
+    with server(folder, "--layers", "8") as (_, address):
+        yield Served(address["port"], folder / "ready.json")
 
 
 @pytest.fixture(scope="session")

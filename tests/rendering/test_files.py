@@ -226,7 +226,7 @@ class TestConversion:
         assert found.shape == (2, 32_000)
         assert np.abs(found[0] - wanted).max() < 1e-4
 
-    @pytest.mark.parametrize(("rate", "channels"), [(0, 2), (-1, 2), (10**7, 2), (RATE, 0), (RATE, 3), (RATE, -1)])
+    @pytest.mark.parametrize(("rate", "channels"), [(0, 2), (-1, 2), (10**7, 2), (RATE, 0), (RATE, 17), (RATE, -1)])
     def test_impossible_ones_are_refused(self, rate: int, channels: int) -> None:
         with pytest.raises(UsageError):
             conversion.check(rate, channels)

@@ -185,7 +185,7 @@ class TestFailure:
         ("settings", "named"),
         [
             ({"rate": 0}, "rate"), ({"rate": 10**9}, "rate"), ({"channels": 0}, "channels"),
-            ({"channels": 6}, "channels"), ({"lufs": 3.0}, "loudness"), ({"lufs": math.nan}, "loudness"),
+            ({"channels": 17}, "channels"), ({"lufs": 3.0}, "loudness"), ({"lufs": math.nan}, "loudness"),
             ({"file_format": "tape"}, "tape"), ({"bits": "12"}, "12"),
         ],
     )  # fmt: skip

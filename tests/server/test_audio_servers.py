@@ -14,7 +14,9 @@ import pytest
 
 from safa_server.ring import FADE
 from safa_server.runner import Runner
+from safa_stream.channels import channel_map
 from safa_stream.rendering.conversion import Resampler
+from safa_stream.types import FloatArray
 from tests.clients.playing import Played, perform
 from tests.clients.sound_servers import (
     equal_stretch,
@@ -30,14 +32,14 @@ SECONDS = float(os.environ.get("SAFA_SOUND_SECONDS", "3"))
 BUFFER = 0.5
 
 
-def assert_heard(played: Played, file: Path) -> None:
-    """Every frame from the first to the last, none late, none lost."""
+def assert_heard(played: Played, file: Path, made: FloatArray | None = None) -> None:
+    """Every frame from the first to the last, none late, none lost. made: what is to be heard, if not what left."""
     status = played.output.status
     # First what went wrong on our side, then what reached the server.
     late = (status.underruns, status.missing, status.dropped, status.unheard, status.lost)
     assert late == (0, 0, 0, 0, 0), f"{status}; the engine made sound at {played.speed:.2f} x real time"
     assert [event.name for event in played.said] == ["opened"]
-    heard, made = recorded(file), played.frames
+    heard, made = recorded(file), played.frames if made is None else made
     at, equal = equal_stretch(heard, made)
     assert len(made) >= SECONDS * played.station.rate
     assert equal == len(made), f"{equal} of {len(made)} frames are equal, found from recorded frame {at} on"
@@ -61,6 +63,28 @@ class TestExactly:
             played = asyncio.run(perform(runner, server.device, pulse_recording(file), SECONDS, buffer=BUFFER))
         assert_heard(played, file)
         assert played.output.status.latency == pytest.approx(0.1, abs=0.05)
+
+
+class TestManyChannels:
+    """Groups of the model through as many ports of JACK, as they are and by a map."""
+
+    @pytest.mark.parametrize(("channels", "spec"), [(4, None), (5, "5.1")])
+    def test_what_jack_was_given_is_what_was_made(
+        self, runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, channels: int, spec: str | None
+    ) -> None:
+        outputs = channels if spec is None else channel_map(spec).outputs
+        with jack_server(monkeypatch, channels=outputs) as server:
+            file = tmp_path / "heard.wav"
+            ports = tuple(f"PortAudio:out_{port}" for port in range(outputs))
+            recording = jack_recording(file, ports)
+            played = asyncio.run(
+                perform(runner, server.device, recording, SECONDS, channels, buffer=BUFFER, channel_map=spec)
+            )
+        made = played.frames
+        assert made.shape[1] == channels and (np.abs(made).max(axis=0) > 0.001).all()
+        wanted = made if spec is None else np.ascontiguousarray(channel_map(spec).apply(made.T).T)
+        assert played.output.status.channels == outputs
+        assert_heard(played, file, wanted)
 
 
 class TestOtherSettings:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,24 @@ class TestChannels:
     def test_mono_is_heard_on_both_sides(self) -> None:
         np.testing.assert_array_equal(spread(self.SOUND[:1], 3), np.array([[1, 1, 0], [2, 2, 0], [3, 3, 0]]))
 
+    @pytest.mark.parametrize(
+        ("channels", "outputs", "frame"),
+        [(1, 1, [1.5]), (5, 2, [1, 2]), (5, 8, [1, 2, 3, 4, 5, 0, 0, 0])],
+    )
+    def test_many_channels_follow_each_other(self, channels: int, outputs: int, frame: list[float]) -> None:
+        sound = np.arange(1, 6, dtype=np.float32)[:, None]
+        assert spread(sound if channels > 1 else sound[:4], outputs).tolist() == [frame]
+
+    def test_a_map_says_which_output_gets_what(self) -> None:
+        asked = replace(ORDER, channels=8, channel_map="ambix").mapping
+        # All channels of the session are sources around the listener.
+        assert asked is not None and (asked.channels, asked.outputs) == (8, 4)
+        assert replace(ORDER, channels=8).mapping is None
+        with pytest.raises(UsageError, match="'7.1' takes 7 channels, the session has 2"):
+            _ = replace(ORDER, channel_map="7.1").mapping
+        with pytest.raises(UsageError, match="is none of"):
+            DeviceRequest(channel_map="3.3")
+
 
 class TestWhatCannotBe:
     @pytest.mark.parametrize("wrong", [{"buffer": 0.0}, {"buffer": 60.0}, {"buffer": float("nan")}, {"latency": 0.0}])
@@ -108,7 +127,7 @@ class TestWhatCannotBe:
         asyncio.run(refused())
 
     def test_what_a_device_cannot_is_said(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def refused(name: str, **wanted: int) -> str:
+        async def refused(name: str, **wanted: Any) -> str:
             with pytest.raises(UsageError) as caught:
                 await begin(runner, name, **wanted)
             return str(caught.value)
@@ -116,6 +135,8 @@ class TestWhatCannotBe:
         with jack_server(monkeypatch) as server:
             assert "cannot play at 96000 Hz; it can at 48000" in asyncio.run(refused(server.device, rate=96_000))
             assert "has 1 to 2 channels, not 3" in asyncio.run(refused(server.device, channels=3))
+            said = asyncio.run(refused(server.device, session_channels=4, channel_map="quad"))
+            assert "has 2 channels, channel map 'quad' needs 4" in said
             assert "system (JACK" in asyncio.run(refused("no such thing"))
 
 

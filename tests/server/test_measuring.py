@@ -73,6 +73,7 @@ def test_a_short_soak_and_a_small_live_bench(tmp_path: Path) -> None:
         assert {name for name, _ in LIVE} <= set(found)
         assert 0 < found["view_generation_s"] and 0 < found["first_audio_s"] < 60
         assert 0 < found["gain_latency_median_ms"] <= found["gain_latency_ms"]
+        assert 0 < found["faders_commands"] < found["faders_messages"] and found["faders_answer_p95_ms"] > 0
         assert 0 < found["now_change_median_s"] <= found["now_change_p95_s"]
         assert found["sessions_real_time"] == 3 and found["sessions_bound"] > 0
         assert found["refusal_code"] == "admission" and found["refusal_retry_after_s"] > 0

@@ -38,6 +38,8 @@ def test_flags_go_before_variables_and_those_before_the_file(tmp_path: Path) -> 
         ('log_level = "loud"', "'log_level'"),
         ('tls_key = "k.pem"', "'tls_key' needs 'tls_cert'"),
         ('prompt = "rain"\nscene = "s.json"', "cannot both be given"),
+        ('channel_map = "quad"', "'channel_map' needs 'device'"),
+        ('channel_map = "9.9"\ndevice = "default"', "is none of quad, 5.1"),
     ],
 )
 def test_what_is_wrong_in_a_settings_file_is_named(tmp_path: Path, text: str, said: str) -> None:

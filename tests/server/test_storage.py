@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,24 @@ def test_a_snapshot_under_way_never_replaces_what_came_after_it(
     else:
         restored = snapshots.restore(model, (tmp_path / "one" / SNAPSHOT).read_bytes())
         assert restored.position == BLOCK
+
+
+def test_a_journal_of_months_is_not_held_in_memory(tmp_path: Path) -> None:
+    model = toy_48k()
+    kept = Storage(tmp_path, model, BLOCK)
+    live = Live(begun(model, "low"), 2.0, urgent=True)
+    journal = kept.begin(live, "one", "token", "live", "main")
+    journal.write(live.session.journal())
+    kept.leave(live)
+    # How far it was heard, as it is said every now and then.
+    journal.write([{"type": "at", "position": live.session.position}] * 30_000)
+    journal.close()
+    tracemalloc.start()
+    try:
+        (again,) = Storage(tmp_path, model, BLOCK).kept()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    again.journal.close()
+    assert again.session.position == live.session.position and again.name == "main"
+    assert peak < 5e6, f"{peak / 1e6:.0f} MB"

@@ -60,6 +60,8 @@ def test_commands_are_answered_by_number_and_events_name_it() -> None:
             refused = await one.ask("layer.remove", layer=5)
             assert (refused["code"], refused["field"]) == ("refused", "layer")
             assert (await one.ask("mix", layer=0, gain=0))["command"] == 3
+            # What is said after the next block is a command of its own.
+            await one.hear(len(one.frames) + 2)
             await one.say("mix", layer=0, pan=0.5)
             await one.until(lambda text: text["type"] == "applied" and text["command"] == 4)
             assert not [text for text in one.texts if text["type"] == "done" and "id" not in text]

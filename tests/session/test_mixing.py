@@ -124,6 +124,14 @@ class TestRamps:
         assert out[0, 239] > 0 and not out[0, 240:].any()
         assert np.abs(np.diff(out[0])).max() < 1 / 239
 
+    def test_the_master_can_be_muted_and_comes_back(self) -> None:
+        state = mixing.set_strip(mixing.begin(RATE, {0: Strip()}), None, Strip(mute=True), 480)
+        state, out = mixing.mix(state, {0: self.ones})
+        assert out[0, 0] == 1 and not out[:, 480:].any()
+        state, out = mixing.mix(mixing.set_strip(state, None, Strip(), 480), {0: self.ones})
+        assert (out[:, 480:] == 1).all()
+        assert not mixing.mix(mixing.begin(RATE, {0: Strip()}, Strip(mute=True)), {0: self.ones})[1].any()
+
     def test_a_new_goal_is_sought_from_where_the_gain_is(self) -> None:
         state = mixing.set_strip(mixing.begin(RATE, {0: Strip()}), 0, Strip(gain=-90), 2000)
         state, first = mixing.mix(state, {0: self.ones[:, :1000]})

@@ -13,6 +13,7 @@ from safa_server.client import SafaClient
 from safa_server.control import Close
 from safa_server.limits import Limits
 from safa_server.measuring.capacity import MOST_SESSIONS, Capacity, capacity
+from safa_server.measuring.faders import Faders, faders
 from safa_server.measuring.processes import load
 from safa_server.measuring.servers import Report, Running, running
 from safa_server.measuring.sharing import Sharing, sharing
@@ -67,6 +68,8 @@ async def measure(plan: LivePlan, report: Report) -> dict[str, Any]:
         firsts, views = await first_audio(server, scene, plan.runs, report)
         report(f"{plan.changes} changes of gain")
         gains = await gain_changes(server, scene, plan.changes, chance)
+        report("faders at every picture of a game")
+        moved = await faders(server, scene, plan.window)
         changes, thrown = await now_changes(server, scene, plan.change, plan.changes, chance, report)
         report("sessions until one is refused")
         held = await capacity(server, scene, plan.hold, report)
@@ -80,6 +83,7 @@ async def measure(plan: LivePlan, report: Report) -> dict[str, Any]:
         "sessions_thrown_away": thrown,
         "gain_latency_ms": 1000 * float(np.percentile(gains, 95)),
         "gain_latency_median_ms": 1000 * float(np.median(gains)),
+        **_of_faders(moved),
         **_of_capacity(held),
         **_of_sharing(shared),
         "alarms_in_log": len(alarms),
@@ -127,6 +131,16 @@ def _of_changes(views: list[float], changes: list[Heard]) -> dict[str, Any]:
         "now_change_view_s": float(np.median([heard.view for heard in changes])),
         "now_change_rest_p95_s": float(np.percentile(seconds - [heard.view for heard in changes], 95)),
         "now_changes": len(changes),
+    }
+
+
+def _of_faders(moved: Faders) -> dict[str, Any]:
+    return {
+        "faders_messages": moved.messages,
+        "faders_commands": moved.commands,
+        "faders_answer_p95_ms": 1000 * float(np.percentile(moved.answers, 95)),
+        "faders_answer_median_ms": 1000 * float(np.median(moved.answers)),
+        "faders_loop_cpu": moved.loop,
     }
 
 

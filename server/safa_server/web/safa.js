@@ -55,7 +55,7 @@ function decode(buffer, format, count) {
 }
 
 export class Safa extends EventTarget {
-  #url;
+  #dial;
   #socket = null;
   #joined = null; // fields of "join" that take the session up again
   #waiting = new Map(); // id of a message -> {resolve, reject}
@@ -66,9 +66,10 @@ export class Safa extends EventTarget {
   #heard = 0; // when the server last said anything
   #timer = null;
 
-  constructor(url) {
+  constructor(url, { WebSocket = globalThis.WebSocket } = {}) {
     super();
-    this.#url = url; // of the server's WebSocket
+    if (!WebSocket) throw new SafaError("there is no WebSocket here: use Node 22, or new Safa(url, { WebSocket })");
+    this.#dial = () => new WebSocket(url, PROTOCOL); // url: of the server's WebSocket
   }
 
   /** {id, token, control} of the session that is heard, null before `open` or `join`. */
@@ -76,12 +77,12 @@ export class Safa extends EventTarget {
     return this.#joined && { id: this.#joined.session, token: this.#joined.token, control: this.#joined.control };
   }
 
-  /** Begin a session of one's own. fields: scene, and optionally pacing, format, rate, channels, lead, name, token. */
+  /** Begin a session of one's own. fields: scene, and optionally pacing, format, rate, channels, layer, lead, name, token. */
   open(fields) {
     return this.#begin("open", { format: "f32", rate: 48000, channels: 2, ...fields });
   }
 
-  /** Listen to a session that exists. fields: session, token, and optionally control, format, rate, channels. */
+  /** Listen to a session that exists. fields: session, token, and optionally control, format, rate, channels, layer. */
   join(fields) {
     return this.#begin("join", { control: false, format: "f32", rate: 48000, channels: 2, ...fields });
   }
@@ -111,8 +112,8 @@ export class Safa extends EventTarget {
     try {
       await this.#connect();
       const opened = await this.send(type, fields);
-      const { format, rate, channels, token, control = true } = fields;
-      this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels };
+      const { format, rate, channels, layer = null, token, control = true } = fields;
+      this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels, layer };
       this.#tell("connection", { state: "open", reason: "", resumed: false });
       return opened;
     } catch (error) {
@@ -122,12 +123,12 @@ export class Safa extends EventTarget {
   }
 
   async #connect() {
-    const socket = (this.#socket = new WebSocket(this.#url, PROTOCOL));
-    socket.binaryType = "arraybuffer";
-    socket.onmessage = ({ data }) => this.#receive(data);
+    const socket = (this.#socket = this.#dial());
+    Object.assign(socket, { binaryType: "arraybuffer", onmessage: ({ data }) => this.#receive(data) });
     await new Promise((resolve, reject) => {
       socket.onopen = resolve;
       socket.onclose = ({ reason }) => reject(new SafaError(reason || "the server cannot be reached", "closed"));
+      socket.onerror = socket.onclose; // all that Node 20 says where nobody answers
     });
     socket.onclose = ({ code, reason }) => this.#dropped(reason || `the connection dropped (code ${code})`);
     [this.#heard, this.#timer] = [performance.now(), setInterval(() => this.#ping(), PING_EVERY)];
