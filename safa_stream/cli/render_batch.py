@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Options of one render that are defaults of all jobs, by the job's field.
 DEFAULTS = (
     "duration", "negative", "seed", "steps", "guidance", "overlap", "swap_interval", "reference_ratio", "method",
-    "mode", "loop", "model", "rate", "channels", "format", "bits",
+    "mode", "loop", "model", "rate", "channels", "channel_map", "format", "bits",
 )  # fmt: skip
 #: Options that are of one file.
 SINGLE = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +22,7 @@ from safa_stream.scene import Scene, parse_prompts
 OF_SCENE = (
     "seed", "steps", "guidance", "overlap", "swap_interval", "reference_ratio", "method", "mode", "loop", "model",
 )  # fmt: skip
-OF_FILE = ("rate", "channels", "format", "bits", "lufs", "spectrogram")
+OF_FILE = ("rate", "channels", "channel_map", "format", "bits", "lufs", "spectrogram")
 FIELDS = ("out", "duration", "prompt", "negative", "scene", *OF_SCENE, *OF_FILE)
 LARGEST_LINE = 1 << 20
 
@@ -36,6 +36,7 @@ class Job:
     seconds: float
     rate: int | None = None
     channels: int | None = None
+    channel_map: str | None = None
     file_format: str | None = None
     bits: str | None = None
     lufs: float | None = LOUDNESS
@@ -44,16 +45,24 @@ class Job:
     @property
     def key(self) -> str:
         """A digest of all that the job asks for: the same job has the same, another never."""
-        asked = (
-            self.out, self.seconds, self.rate, self.channels, self.file_format, self.bits, self.lufs, self.spectrogram
-        )  # fmt: skip
+        asked = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "scene"}
         return hashlib.sha256(json.dumps([asked, self.scene.to_json(None)]).encode()).hexdigest()[:24]
 
     def output(self, folder: Path) -> Output:
         """Where it is written; what an earlier try left there is replaced."""
         path = folder / self.out
         picture = path.with_suffix(".png") if self.spectrogram else None
-        return Output(path, self.rate, self.channels, self.file_format, self.bits, self.lufs, picture, True)
+        return Output(
+            path,
+            self.rate,
+            self.channels,
+            self.channel_map,
+            self.file_format,
+            self.bits,
+            self.lufs,
+            picture,
+            force=True,
+        )
 
 
 def read_jobs(path: Path, defaults: Mapping[str, Any]) -> tuple[Job, ...]:
@@ -105,6 +114,7 @@ def read_job(line: str, defaults: Mapping[str, Any]) -> Job:
         seconds=_number(values, "duration"),
         rate=_whole(values, "rate"),
         channels=_whole(values, "channels"),
+        channel_map=_text(values, "channel_map"),
         file_format=_text(values, "format"),
         bits=_text(values, "bits"),
         lufs=None if values.get("lufs") == "off" else _number({"lufs": LOUDNESS, **values}, "lufs"),

@@ -103,8 +103,8 @@ def make(job: Job, folder: Path, backend: str) -> Entry:
         _sweep(path)
         made = render(
             job.scene, job.seconds, output.path, model=_model(job.scene.model, backend), rate=job.rate,
-            channels=job.channels, file_format=job.file_format, bits=job.bits, lufs=job.lufs,
-            spectrogram=output.spectrogram, force=True,
+            channels=job.channels, channel_map=job.channel_map, file_format=job.file_format, bits=job.bits,
+            lufs=job.lufs, spectrogram=output.spectrogram, force=True,
         )  # fmt: skip
     except (SafaError, OSError, MemoryError) as error:
         said = str(error) or type(error).__name__
