@@ -143,7 +143,7 @@ class View:
 
     @property
     def rows(self) -> int:
-        """Rows that the next step asks the denoiser for: of the view's groups, and of references while they are made."""
+        """Rows that the next step asks the denoiser for: of the view's groups, and of references in the making."""
         return self._told * self._groups + self._lent
 
     @property
