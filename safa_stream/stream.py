@@ -143,9 +143,13 @@ class View:
 
     @property
     def rows(self) -> int:
-        """Rows that the next step asks the denoiser for: of the view, and of references while they are made."""
-        references = 0 if self.index >= self.plan.guided_steps else int(self._x.shape[0]) - 1
-        return (self._told + references) * self._groups
+        """Rows that the next step asks the denoiser for: of the view's groups, and of references in the making."""
+        return self._told * self._groups + self._lent
+
+    @property
+    def _lent(self) -> int:
+        """Rows of references in the next step; all groups have the same."""
+        return 0 if self.index >= self.plan.guided_steps else int(self._x.shape[0]) - 1
 
     def question(self) -> Question:
         """What the denoiser is to be asked for the next step."""
@@ -156,12 +160,12 @@ class View:
         if self._told > 1:
             x = xp.concat([x[:1]] * self._told + [x[1:]])
         told = self._batch.told(x, self.plan.table.timesteps[self.index])
-        return Question(*asked(self._groups, x, *told, *self._past.told(x, self.index, self._told)))
+        return Question(*asked(self._groups, self._lent, x, *told, *self._past.told(x, self.index, self._told)))
 
     def answer(self, m: Array) -> None:
         """Take the denoiser's output [R, C, L, F] for the question's rows and make the step."""
         plan, index, layout = self.plan, self.index, self.plan.layout
-        m = gathered(m, self._groups)
+        m = gathered(m, self._groups, self._lent)
         if self._weights is not None:
             xp = array_api_compat.array_namespace(m)
             own = xp.sum(m[: self._told] * self._weights, axis=0, keepdims=True)

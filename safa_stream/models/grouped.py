@@ -2,7 +2,7 @@
 
     channels   0 1 | 2 3 | 4 ...        group 0 is what the model makes by itself, bit for bit
     latents    [B, G C, T, F]           the groups side by side, for whatever joins, keeps or decodes them
-    network    [B G, C, T, F]           rows of one batch, told the same: the cost is G times
+    network    [B G, C, T, F]           rows of one batch, told the same: the cost is G times, but for references
 
 Groups share prompts, style, timeline and reference, so they are one scene heard from several places; their noise, and
 the decoder's, differ, so they are as uncorrelated as the model's own seeds. Where the channels do not fill the last
@@ -45,29 +45,37 @@ def plain(model: Model) -> Model:
     return model.plain if isinstance(model, GroupedModel) else model
 
 
-def spread(rows: Array, groups: int) -> Array:
-    """[R, G C, ...] as [R G, C, ...]: every group a row of its own."""
+def spread(rows: Array, groups: int, once: int = 0) -> Array:
+    """[R, G C, ...] as [(R - once) G + once, C, ...]: every group a row of its own; of the last rows the first only."""
     if groups == 1:
         return rows
-    xp, shape = array_api_compat.array_namespace(rows), tuple(rows.shape)
-    return xp.reshape(rows, (shape[0] * groups, shape[1] // groups, *shape[2:]))
+    xp, shape, own = array_api_compat.array_namespace(rows), tuple(rows.shape), int(rows.shape[0]) - once
+    channels = shape[1] // groups
+    parted = xp.reshape(rows[:own], (own * groups, channels, *shape[2:]))
+    return xp.concat([parted, rows[own:, :channels]]) if once else parted
 
 
-def gathered(rows: Array, groups: int) -> Array:
-    """[R G, C, ...] as [R, G C, ...], which `spread` undoes."""
+def gathered(rows: Array, groups: int, once: int = 0) -> Array:
+    """The way back: [R, G C, ...], in the last rows the same for every group."""
     if groups == 1:
         return rows
-    xp, shape = array_api_compat.array_namespace(rows), tuple(rows.shape)
-    return xp.reshape(rows, (shape[0] // groups, shape[1] * groups, *shape[2:]))
+    xp, shape, own = array_api_compat.array_namespace(rows), tuple(rows.shape), int(rows.shape[0]) - once
+    whole = xp.reshape(rows[:own], (own // groups, groups * shape[1], *shape[2:]))
+    return xp.concat([whole, xp.concat([rows[own:]] * groups, axis=1)]) if once else whole
 
 
-def each(rows: Array, groups: int) -> Array:
-    """[R, ...] as [R G, ...]: what a row is told, its groups are."""
-    return rows if groups == 1 else array_api_compat.array_namespace(rows).repeat(rows, groups, axis=0)
+def each(rows: Array, groups: int, once: int = 0) -> Array:
+    """[R, ...] as [(R - once) G + once, ...]: what a row is told, its groups are."""
+    if groups == 1:
+        return rows
+    xp, own = array_api_compat.array_namespace(rows), int(rows.shape[0]) - once
+    told = xp.repeat(rows[:own], groups, axis=0)
+    return xp.concat([told, rows[own:]]) if once else told
 
 
 def asked(
     groups: int,
+    once: int,
     latents: Array,
     timesteps: Array,
     conditioning: Conditioning,
@@ -76,19 +84,22 @@ def asked(
     context: Array | None = None,
     known: Array | None = None,
 ) -> tuple[Array, Array, Conditioning, Conditioning, Array, Array | None, Array | None]:
-    """What a model without groups is asked for rows of so many groups: what `Denoiser.denoise` takes, in its order."""
+    """What a model without groups is asked for rows of so many groups: what `Denoiser.denoise` takes, in its order.
+
+    once: so many last rows are alike in all groups, as references are, and asked for once.
+    """
     told = [
-        Conditioning({name: each(tensor, groups) for name, tensor in rows.tensors.items()})
+        Conditioning({name: each(tensor, groups, once) for name, tensor in rows.tensors.items()})
         for rows in (conditioning, negative)
     ]
     return (
-        spread(latents, groups),
-        each(timesteps, groups),
+        spread(latents, groups, once),
+        each(timesteps, groups, once),
         told[0],
         told[1],
-        each(guidance, groups),
-        None if context is None else spread(context, groups),
-        None if known is None else each(known, groups),
+        each(guidance, groups, once),
+        None if context is None else spread(context, groups, once),
+        None if known is None else each(known, groups, once),
     )
 
 
@@ -131,7 +142,7 @@ class GroupedModel:
         known: Array | None = None,
     ) -> Array:
         """As the model does, every group of a row a row of its batch."""
-        rows = asked(self.facts.groups, latents, timesteps, conditioning, negative, guidance, context, known)
+        rows = asked(self.facts.groups, 0, latents, timesteps, conditioning, negative, guidance, context, known)
         return gathered(self.plain.denoise(*rows), self.facts.groups)
 
     def from_numpy(self, array: Array) -> Array:

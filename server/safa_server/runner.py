@@ -90,16 +90,17 @@ class Runner:
             lives = list(self._lives)
         return sum(len(live.session.state.layers) * live.groups for live in lives if live.urgent)
 
-    def admit(self, layers: int) -> None:
-        """Raise AdmissionError where so many more layers could not be kept fed."""
+    def admit(self, layers: int, groups: int = 1) -> None:
+        """Raise AdmissionError where so many more layers, of so many groups of channels, could not be kept fed."""
         room = int(self.bound * USABLE) if self.largest_layers is None else self.largest_layers
         room = max(1, room)
-        busy = self.layers
-        if busy + layers > room:
+        busy, more = self.layers, layers * groups
+        if busy + more > room:
             self.pace.refused += 1
+            counted = "" if groups == 1 else f" (a layer of these channels counts {groups} times)"
             raise AdmissionError(
                 f"this machine keeps {room} layer(s) fed in real time and {busy} are playing; "
-                f"{layers} more would make all of them stutter",
+                f"{more} more{counted} would make all of them stutter",
                 retry_after=10.0,
             )
 
@@ -107,7 +108,7 @@ class Runner:
         """A new session. Raises AdmissionError, or UsageError for a scene that cannot be made."""
         session = Session.begin(self.model, scene)
         if urgent:
-            self.admit(len(scene.layers) * session.state.model.facts.groups)
+            self.admit(len(scene.layers), session.state.model.facts.groups)
         return self.adopt(session, lead_seconds, urgent)
 
     def adopt(self, session: Session, lead_seconds: float, urgent: bool) -> Live:

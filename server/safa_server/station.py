@@ -154,7 +154,7 @@ class Station:
             raise UsageError("the session is closed")
         more = self._more_layers(command)
         if self.pacing != "pull" and more:
-            self._runner.admit(more * self._live.groups)
+            self._runner.admit(more, self._live.groups)
         with self._live.lock:
             number = self._live.session.receive(command)
         self._runner.wake()

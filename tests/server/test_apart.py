@@ -184,7 +184,8 @@ class TestChannels:
     def test_a_session_counts_for_each_of_its_groups(self) -> None:
         async def test() -> None:
             async with serving(layers=3) as rig, client(rig) as one, client(rig) as two:
-                assert (await one.ask("open", scene="low", channels=8))["code"] == "admission"
+                refused = await one.ask("open", scene="low", channels=8)
+                assert refused["code"] == "admission" and "these channels counts 4 times" in refused["reason"]
                 assert (await one.ask("open", scene="low", channels=6))["type"] == "opened"
                 assert (await two.ask("open", scene="low"))["code"] == "admission"
 
