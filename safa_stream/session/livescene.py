@@ -10,6 +10,7 @@ from typing import Any
 from safa_stream.errors import SceneError
 from safa_stream.scene import FORMAT as SCENE_FORMAT
 from safa_stream.scene import Scene, WeightedPrompt, json_object, parse_prompts, prompts_from_json
+from safa_stream.session import tempo
 from safa_stream.session.messages import LARGEST_LAYERS
 from safa_stream.session.mixing import Strip
 
@@ -34,7 +35,10 @@ class LayerScene:
 
 @dataclass(frozen=True, slots=True)
 class LiveScene:
-    """All that recreates a live sound but what is done to it while it runs. None stands for the model's default."""
+    """All that recreates a live sound but what is done to it while it runs. None stands for the model's default.
+
+    bpm, beats_per_bar: the tempo that a session of it begins with. A scene that is recalled leaves the tempo alone.
+    """
 
     layers: tuple[LayerScene, ...]
     master: Strip = Strip()
@@ -44,6 +48,8 @@ class LiveScene:
     reference_ratio: float = 0.3
     lufs: float = -23.0
     model: str = "builtin"
+    bpm: float = 120.0
+    beats_per_bar: float = 4.0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.layers) <= LARGEST_LAYERS:
@@ -52,6 +58,7 @@ class LiveScene:
             raise SceneError("two layers of the live scene have the same number")
         if not isinstance(self.lufs, int | float) or not -60 <= self.lufs <= -5:
             raise SceneError(f"live scene field 'lufs' must be a number from -60 to -5, not {self.lufs!r}")
+        tempo.check(self.bpm, self.beats_per_bar)
         self.settings(self.layers[0])
 
     def settings(self, layer: LayerScene) -> Scene:

@@ -25,7 +25,15 @@ def scene_of(state: State) -> LiveScene:
     )
     if not layers:
         raise UsageError("the session has no layer that stays")
-    return replace(state.scene, layers=layers, master=state.strip(None), **asdict(state.settings))
+    grid = state.grid
+    return replace(
+        state.scene,
+        layers=layers,
+        master=state.strip(None),
+        bpm=grid.bpm,
+        beats_per_bar=grid.beats_per_bar,
+        **asdict(state.settings),
+    )
 
 
 def save(state: State, name: str) -> m.SceneSaved:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, roster, safety, scenes, steering, telling, turns
+from safa_stream.session import mixing, roster, safety, scenes, steering, telling, turns, waiting
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
@@ -30,9 +32,7 @@ from safa_stream.session.state import (
     BACK_SECONDS,
     HEARD_SECONDS,
     LARGEST_EVENTS,
-    LARGEST_QUEUE,
     State,
-    Waiting,
 )
 from safa_stream.session.timeline import Turn
 from safa_stream.stream import View
@@ -85,8 +85,7 @@ class Session:
 
         The limiter looks ahead, so all that is heard is `limiter.delay` samples (5 ms) later than the clock says.
         """
-        self._due()
-        start, blocks = self.state.position, {}
+        start, blocks = self.state.position, dict[int, FloatArray]()
         for number, layer in self.state.layers.items():
             if layer.heard_from is None:
                 continue
@@ -96,13 +95,27 @@ class Session:
                 self.state.tell(m.BedBegan(position=start, layer=number))
             if ended is not None:
                 self.state.tell(m.BedEnded(position=start, layer=number, samples=ended))
-        self.state.mix, mixed = mixing.mix(self.state.mix, blocks, count)
+        mixed = np.concatenate([part for part in self._mixed(blocks, start, count)], axis=1)
         self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
         self._meter(blocks, out)
         self._end_layers()
         chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
         self.state.sequence += 1
         return chunk
+
+    def _mixed(self, blocks: Mapping[int, FloatArray], start: int, count: int) -> Iterator[FloatArray]:
+        """The block's parts: a command that waits for a sample within it is carried out just before that sample.
+
+        What each layer has is heard for the block as a whole; which commands come when is a matter of the mix alone.
+        """
+        stop = start + count
+        while self.state.position < stop:
+            self._due()
+            first = self.state.position
+            last = min([stop, *(waiting.at for waiting in self.state.waiting[:1])])
+            part = {n: block[:, first - start : last - start] for n, block in blocks.items() if n in self.state.layers}
+            self.state.mix, mixed = mixing.mix(self.state.mix, part, last - first)
+            yield mixed
 
     def _meter(self, blocks: Mapping[int, FloatArray], out: FloatArray) -> None:
         """Note how high the block was, behind every layer's gain and at the end."""
@@ -235,12 +248,10 @@ class Session:
         Raises UsageError or one of its kinds, naming the field, where it cannot be; then nothing has changed.
         """
         number, command = self.state.commands + 1, steering.resolved(command)
-        if command.at is not None and command.at > self.state.position:
-            if len(self.state.waiting) >= LARGEST_QUEUE:
-                raise UsageError(f"{LARGEST_QUEUE} commands are waiting for their time; no more can")
+        later = waiting.of(self.state, command, number)
+        if later is not None:
             self.state.note("command", number=number, command=command)
-            self.state.waiting.append(Waiting(command.at, number, command))
-            self.state.waiting.sort(key=lambda waiting: (waiting.at, waiting.number))
+            waiting.add(self.state, later)
         else:
             events = steering.carry_out(self.state, command, number)
             self.state.note("command", number=number, command=command)
@@ -250,14 +261,14 @@ class Session:
         return number
 
     def _due(self) -> None:
-        """Carry out what has its time in this block."""
+        """Carry out what has its time at this sample."""
         while self.state.waiting and self.state.waiting[0].at <= self.state.position:
-            waiting = self.state.waiting.pop(0)
+            due = self.state.waiting.pop(0)
             try:
-                for event in steering.carry_out(self.state, waiting.command, waiting.number):
+                for event in steering.carry_out(self.state, due.command, due.number):
                     self.state.tell(event)
             except UsageError as error:
-                self.state.tell(m.Refused(position=self.state.position, command=waiting.number, reason=str(error)))
+                self.state.tell(m.Refused(position=self.state.position, command=due.number, reason=str(error)))
 
     def _end_layers(self) -> None:
         state = self.state

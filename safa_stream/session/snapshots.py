@@ -31,6 +31,7 @@ from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.session import Session
 from safa_stream.session.sound import WHOLE_TAKES, Making, Sound, Take
 from safa_stream.session.state import State, Waiting
+from safa_stream.session.tempo import Grid
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
 
@@ -61,6 +62,7 @@ def capture(session: Session) -> Captured:
         "model": f"{state.model.facts.name} {state.model.facts.version}",
         "scene": state.scene.as_dict(),
         "settings": asdict(state.settings),
+        "grid": state.grid.as_dict(),
         **{name: copy(getattr(state, name)) for name in _PLAIN},
         "waiting": [_waiting_out(one) for one in state.waiting],
         "held_back": [_waiting_out(one) for one in state.held_back],
@@ -94,6 +96,7 @@ def _state(model: Model, about: dict[str, Any], tensors: Mapping[str, AnyNumpy])
     for name in _PLAIN:
         setattr(state, name, about[name])
     state.settings = Settings(**about["settings"])
+    state.grid = Grid.from_dict(about["grid"])
     state.waiting = [_waiting_in(one) for one in about["waiting"]]
     state.held_back = [_waiting_in(one) for one in about["held_back"]]
     state.mix = mixing.MixState.from_tensors(tensors, "mix/")
@@ -234,8 +237,9 @@ def _turn_in(model: Model, values: dict[str, Any]) -> Turn:
 
 
 def _waiting_out(waiting: Waiting) -> dict[str, Any]:
-    return {"at": waiting.at, "number": waiting.number, "command": command_to_json(waiting.command)}
+    command = command_to_json(waiting.command)
+    return {"at": waiting.at, "number": waiting.number, "command": command, "line": waiting.line}
 
 
 def _waiting_in(values: dict[str, Any]) -> Waiting:
-    return Waiting(values["at"], values["number"], command_from_json(values["command"]))
+    return Waiting(values["at"], values["number"], command_from_json(values["command"]), values["line"])

@@ -9,7 +9,7 @@ from typing import Any
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Decoder, Model
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, safety
+from safa_stream.session import mixing, safety, tempo
 from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import Leveller, leveller
 from safa_stream.session.livescene import LiveScene, check_layer
@@ -25,11 +25,12 @@ LONGEST_RAMP = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A command whose time has not come, or that a frozen scene holds back."""
+    """A command whose time has not come, or that a frozen scene holds back. line: the beat that it waits for."""
 
     at: int
     number: int
     command: m.Command
+    line: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +45,7 @@ class State:
     mix: mixing.MixState
     scene: LiveScene
     settings: Settings
+    grid: tempo.Grid
     layers: dict[int, Layer] = field(default_factory=dict)
     sequence: int = 0
     commands: int = 0
@@ -71,6 +73,7 @@ class State:
             mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master),
             scene,
             Settings(scene.steps, scene.guidance, scene.reference_ratio),
+            tempo.begin(rate, scene.bpm, scene.beats_per_bar),
         )
 
     @property

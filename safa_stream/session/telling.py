@@ -45,6 +45,15 @@ def describe(state: State, ready: int) -> dict[str, Any]:
         "delay": state.limiter.delay,
         "ready": ready,
         "frozen": state.frozen,
+        "tempo": {
+            "bpm": state.grid.bpm,
+            "beat": state.grid.beat(state.position),
+            "beats_per_bar": state.grid.beats_per_bar,
+        },
+        "waiting": [
+            {"command": one.number, "type": one.command.name, "at": one.at, "quantise": one.command.quantise}
+            for one in state.waiting
+        ],
         **asdict(state.settings),
         "model": state.model.facts.name,
         "master": {**asdict(state.strip(None)), "level": _shown(state.levels.get(None))},

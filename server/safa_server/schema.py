@@ -95,7 +95,7 @@ def message_schema(name: str, request: bool = True) -> dict[str, Any]:
 def tables() -> Mapping[str, Callable[[], str]]:
     """What makes each table of PROTOCOL.md, by its name there."""
     return {
-        "commands": lambda: _messages({kind.name: kind for kind in COMMANDS}, hidden=("at",), ranges=True),
+        "commands": lambda: _messages({kind.name: kind for kind in COMMANDS}, hidden=("at", "quantise"), ranges=True),
         "controls": lambda: _messages(control.CONTROLS, ranges=True),
         "events": lambda: _messages({kind.name: kind for kind in EVENTS}, hidden=("position",)),
         "replies": lambda: _messages(control.REPLIES),
