@@ -34,6 +34,7 @@ from safa_stream.session.state import (
     LARGEST_EVENTS,
     State,
 )
+from safa_stream.session.tempo import Grid
 from safa_stream.session.timeline import Turn
 from safa_stream.stream import View
 from safa_stream.types import Chunk, FloatArray
@@ -67,6 +68,11 @@ class Session:
     def rate(self) -> int:
         """Samples a second."""
         return self.state.rate
+
+    @property
+    def heard_grid(self) -> Grid:
+        """Which beat is heard at which sample: the limiter lets all be heard `limiter.delay` samples later."""
+        return self.state.grid.later(self.state.limiter.delay)
 
     @property
     def begun(self) -> bool:

@@ -93,6 +93,10 @@ class Grid:
         kept = tuple(one for one, after in zip(before, before[1:], strict=False) if after.start > oldest)
         return replace(self, stretches=(*kept, *before[-1:], now), beats_per_bar=bar)
 
+    def later(self, samples: int) -> Grid:
+        """The same beats so many samples later."""
+        return replace(self, stretches=tuple(replace(one, start=one.start + samples) for one in self.stretches))
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON object that `from_dict` turns into an equal grid."""
         stretches = [[one.start, one.beat, one.bpm] for one in self.stretches]

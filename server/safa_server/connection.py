@@ -174,7 +174,7 @@ class Connection:
         number: int | None,
     ) -> None:
         """Answer and begin to listen in one step of the event loop, so that nothing is missed or comes too early."""
-        encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels)
+        encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels, body.header)
         fanout = self._hub.fanout(station)
         listener = fanout.attach(self._outlet, encoding, steers, after)
         opened = control.Opened(
@@ -184,6 +184,7 @@ class Connection:
             format=body.format,
             rate=encoding.rate,
             channels=encoding.channels,
+            header=encoding.header,
             session_rate=station.rate,
             position=station.position,
             playing=station.playing,

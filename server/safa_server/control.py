@@ -57,7 +57,7 @@ class Open:
     scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`; rate in Hz and
     channels of the audio frames, the session's own where None; lead: seconds of sound kept ready ahead; name: for
     people; play: false lets the clock stand until `play`; token: the server's, where neither a header nor the address
-    carried it.
+    carried it; header: of the audio frames, 2 with beat time.
     """
 
     scene: str | dict[str, Any]
@@ -69,6 +69,7 @@ class Open:
     name: str | None = None
     play: bool = True
     token: str | None = None
+    header: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ class Join:
 
     token: the session's, which `control` (to steer it, too) needs; a listener may give the server's, or its listen
     token, instead. from: the last frame that is not wanted again, by sequence number: every later one is sent, the same
-    bytes as before. Without it frames come from now on.
+    bytes as before. Without it frames come from now on. header: of the audio frames, 2 with beat time.
     """
 
     session: str
@@ -87,6 +88,7 @@ class Join:
     rate: int | None = None
     channels: int | None = None
     from_: int | None = None
+    header: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +170,10 @@ class Opened:
 
     token: the session's secret, for who opened it or may control it; guarded: whether the server wants a token of
     everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
-    long the session waits for a lost client; rate, channels, format: of the frames that follow; session_rate, position:
-    of the session's clock; credit: samples granted that have not left yet (pull); resumed_from: the first frame that
-    will be sent, where `from` was given: later than asked for if the server no longer has all, null if it has none yet.
+    long the session waits for a lost client; rate, channels, format, header: of the frames that follow; session_rate,
+    position: of the session's clock; credit: samples granted that have not left yet (pull); resumed_from: the first
+    frame that will be sent, where `from` was given: later than asked for if the server no longer has all, null if it has
+    none yet.
     """
 
     session: str
@@ -179,6 +182,7 @@ class Opened:
     format: Format
     rate: int
     channels: int
+    header: int
     session_rate: int
     position: int
     playing: bool

@@ -63,6 +63,7 @@ RANGES: Mapping[str, Range] = {
     "from": Range(0, LARGEST_WHOLE),
     "gain": Range(SILENT, 24, "dB"),
     "grant.samples": Range(1, 2**40, "samples"),
+    "header": Range(1, 2),
     "high": Range(-24, 24, "dB"),
     "layer": Range(0, LARGEST_LAYERS - 1),
     "loop.capture.seconds": Range(SHORTEST_LOOP, LONGEST_LOOP, "s"),

@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
     answers["server.audio"] = {
         "name": "audio",
         "contentType": "application/octet-stream",
-        "summary": "A binary message: one audio frame, a header of 48 bytes and the payload.",
+        "summary": "A binary message: one audio frame, a header of 48 bytes (64 with beat time) and the payload.",
         "payload": {"type": "string", "format": "binary"},
         "x-header": [
             {"offset": offset, "type": kind, "name": name, "meaning": meaning}

@@ -26,6 +26,7 @@ from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, RecallScene
 from safa_stream.session.stereo import CHANNELS
+from safa_stream.session.tempo import Grid
 from safa_stream.types import FloatArray
 
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
@@ -67,13 +68,15 @@ class OpenRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it."""
+    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it; `grid`:
+    which beat is heard at which of them."""
 
     samples: FloatArray
     start: int
     sequence: int
     clock_ns: int
     provenance: int
+    grid: Grid
 
 
 class Station:
@@ -276,8 +279,8 @@ class Station:
         """Let one block go to all who listen."""
         with self._live.lock:
             chunk = self._live.session.read(BLOCK)
-            provenance = self._provenance()
-        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance)
+            provenance, grid = self._provenance(), self._live.session.heard_grid
+        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance, grid)
         self.blocks += 1
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
