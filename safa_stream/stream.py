@@ -94,9 +94,19 @@ class View:
     """
 
     def __init__(
-        self, model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
+        self,
+        model: Model,
+        plan: StreamPlan,
+        state: StreamState,
+        direction: Encoded | Mixture,
+        guidance: float,
+        hop: int | None = None,
     ) -> None:
+        """hop: frames that are final once the view is made, the layout's or fewer: the next one begins after them."""
         self.model, self.plan, self.before = model, plan, state
+        self.frame, self.hop = state.frame(plan), plan.layout.hop if hop is None else hop
+        if not 0 < self.hop <= plan.layout.hop:
+            raise UsageError(f"a view of this plan has a hop of 1 to {plan.layout.hop} frames, not {hop}")
         self.index = 0
         parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
         # One that was made for fewer steps than this view wants guided is made again, to the same noise.
@@ -188,9 +198,9 @@ class View:
             for key, record in self._made.items()
         }
         references = tuple((key, (self._kept | fresh)[key]) for key in self._keys)
-        right = whole.frames(layout.hop, layout.view).each(copied)
-        after = StreamState(before.index + 1, right, references, before.shift)
-        return Made(after, whole, before.frame(self.plan), layout.hop)
+        right = whole.frames(self.hop, self.hop + layout.overlap).each(copied)
+        after = StreamState(before.index + 1, right, references, before.shift + self.hop - layout.hop)
+        return Made(after, whole, self.frame, self.hop)
 
 
 def step_views(model: Model, views: Sequence[View]) -> None:

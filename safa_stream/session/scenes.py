@@ -47,7 +47,24 @@ def save(state: State, name: str) -> m.SceneSaved:
     return m.SceneSaved(position=state.position, scene=name, content=content)
 
 
-def recall(state: State, command: m.RecallScene) -> tuple[str, ...]:
+def layers_of(state: State, command: m.RecallScene) -> frozenset[int]:
+    """Numbers of the layers that a recalled scene has; none where it cannot be recalled."""
+    try:
+        return frozenset(layer.layer for layer in LiveScene.from_value(_content(state, command.scene)).layers)
+    except UsageError:
+        return frozenset()
+
+
+def turn_to(state: State, number: int, frame: float, command: m.RecallScene) -> Turn:
+    """The turn that recalling a scene is for one of its layers. Raises UsageError where it cannot be recalled."""
+    scene = LiveScene.from_value(_content(state, command.scene))
+    one = next(layer for layer in scene.layers if layer.layer == number)
+    morph = state.samples(command.morph, "morph") / state.model.facts.samples_per_frame
+    told = state.model.encode(one.prompts, one.negative, one.seed)
+    return Turn(frame, morph, one.prompts, one.negative, one.seed, told)
+
+
+def recall(state: State, command: m.RecallScene, number: int) -> tuple[str, ...]:
     """Move to a scene: prompts morph, strips ramp, layers that it lacks fade out, new ones fade in."""
     ramp = state.samples(command.morph, "morph")
     scene = LiveScene.from_value(_content(state, command.scene))
@@ -60,7 +77,7 @@ def recall(state: State, command: m.RecallScene) -> tuple[str, ...]:
             roster.add(state, layer_scene, ramp)
             state.mix = mixing.add(state.mix, layer_scene.layer, layer_scene.strip)
             continue
-        frame = turns.turn_frame(state, layer, now=False)
+        frame = turns.turn_frame(state, layer, turns.is_timed(command), number)
         morph = ramp / state.model.facts.samples_per_frame
         new = Turn(frame, morph, layer_scene.prompts, layer_scene.negative, layer_scene.seed, told[layer.number])
         layer.timeline, layer.guard = layer.timeline.turned(new), Guard()
@@ -69,8 +86,8 @@ def recall(state: State, command: m.RecallScene) -> tuple[str, ...]:
             state.mix = mixing.fade_in(state.mix, layer.number, ramp)
         state.mix = mixing.set_strip(state.mix, layer.number, layer_scene.strip, ramp)
     wanted = {layer_scene.layer for layer_scene in scene.layers}
-    for number, layer in state.layers.items():
-        if number not in wanted and layer.ends_at is None:
+    for other, layer in state.layers.items():
+        if other not in wanted and layer.ends_at is None:
             roster.remove(state, layer, ramp)
     state.mix = mixing.set_strip(state.mix, None, scene.master, ramp)
     state.settings = Settings(scene.steps, scene.guidance, scene.reference_ratio)

@@ -21,8 +21,8 @@ import numpy as np
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
+from safa_stream.session import foretelling, mixing, roster, safety, scenes, steering, telling, turns, waiting
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, roster, safety, scenes, steering, telling, turns, waiting
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
@@ -105,6 +105,7 @@ class Session:
         self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
         self._meter(blocks, out)
         self._end_layers()
+        foretelling.keep_up(self.state)
         chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
         self.state.sequence += 1
         return chunk
@@ -172,8 +173,9 @@ class Session:
         frame, view = base.views.frame(layer.plan), base.views.index
         if made_with < wanted:
             state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=wanted))
-        heard = _heaviest(layer.timeline.weights(frame + layer.hop / 2))
-        told = turns.told(layer.timeline, heard, frame, layer.plan.layout)
+        timeline, foretold = foretelling.told_ahead(state, layer, frame + layer.plan.layout.view)
+        heard = _heaviest(timeline.weights(frame + layer.hop / 2))
+        told = turns.told(timeline, heard, frame, layer.plan.layout)
         plan = replace(
             layer.plan,
             table=state.model.solver(made_with),
@@ -193,8 +195,10 @@ class Session:
                 made_with,
                 guidance,
             ),
+            layer.cut_at,
+            foretold,
         )
-        layer.work, layer.aim = work, Aim.NEXT
+        layer.work, layer.aim, layer.cut_at = work, Aim.NEXT, None
         state.note("start", layer=number, steps=steps, expected=expected)
         return work
 
@@ -207,6 +211,7 @@ class Session:
         self.state.note("complete", layer=work.layer)
         first = layer.heard_from is None
         layer.taken(finished, self.state.position, self.state.rate)
+        foretelling.keep_up(self.state)
         if first and self.state.position > 0:
             ramp = max(layer.ramp, round(FADE_SECONDS * self.state.rate))
             self.state.mix = mixing.fade_in(self.state.mix, work.layer, ramp)
@@ -244,7 +249,7 @@ class Session:
         """Give up all views in the making; they are wanted again."""
         for layer in self.state.layers.values():
             if layer.work is not None:
-                layer.aim, layer.work = layer.work.aim, None
+                layer.aim, layer.cut_at, layer.work = layer.work.aim, layer.work.cut_at, None
 
     # What is asked for ---------------------------------------------------------------------------------------------
 
@@ -264,6 +269,7 @@ class Session:
             for event in events:
                 self.state.tell(event)
         self.state.commands = number
+        foretelling.keep_up(self.state)
         return number
 
     def _due(self) -> None:

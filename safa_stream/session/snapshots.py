@@ -117,7 +117,7 @@ def _layer_out(state: State, layer: Layer, tensors: Tensors) -> dict[str, Any]:
         tensors[f"{at}guard/first/{number}"] = hop.envelopes
     for number, envelopes in enumerate(layer.guard.recent):
         tensors[f"{at}guard/recent/{number}"] = envelopes
-    aim = layer.aim if layer.work is None else layer.work.aim
+    aim, cut_at = (layer.aim, layer.cut_at) if layer.work is None else (layer.work.aim, layer.work.cut_at)
     return {
         "turns": [_turn_out(turn) for turn in layer.timeline.turns],
         "held_at": layer.timeline.held_at,
@@ -125,6 +125,8 @@ def _layer_out(state: State, layer: Layer, tensors: Tensors) -> dict[str, Any]:
         "phase": layer.phase,
         "ramp": layer.ramp,
         "aim": aim.value,
+        "cut_at": cut_at,
+        "foretold": list(layer.foretold.items()),
         "back_sample": layer.back_sample,
         "firm": layer.firm,
         "heard_from": layer.heard_from,
@@ -147,7 +149,8 @@ def _layer_in(state: State, number: int, values: dict[str, Any], tensors: Mappin
     layer = state.layers[number]
     layer.timeline = Timeline(tuple(turns), values["held_at"])
     layer.sound = _sound_in(state, layer.sound.decoding.seed, values["takes"], f"{at}sound/", tensors)
-    for name in ("phase", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
+    layer.foretold = {int(number_of): float(frame) for number_of, frame in values["foretold"]}
+    for name in ("phase", "cut_at", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
         setattr(layer, name, values[name])
     layer.aim = Aim(values["aim"])
     layer.own = Settings(**values["own"])

@@ -114,7 +114,8 @@ def pushed(
     sound: Sound, decoder: Decoder, leveller: Leveller, made: Made, latents: FloatArray, making: Making
 ) -> Sound:
     """With one more view: its hop decoded, levelled and appended."""
-    overlap = int(made.trajectory.states.shape[2]) - made.hop_frames
+    assert made.state.past is not None
+    overlap = int(made.state.past.states.shape[2])
     take = Take(
         made.first_frame,
         replace(sound.views, references=()),

@@ -25,7 +25,7 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
             if state.frozen:
                 turns.hold_back(state, command, number)
             else:
-                start, unknown = turns.turn(state, command)
+                start, unknown = turns.turn(state, command, number)
         case m.AddLayer():
             unknown = roster.add_asked(state, command)
         case m.RemoveLayer():
@@ -35,7 +35,7 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
         case m.Configure():
             roster.configure(state, command)
         case m.Reseed():
-            start = turns.reseed(state, command)
+            start, unknown = turns.turn(state, command, number)
         case m.Reanchor():
             state.layer(command.layer).firm = True
             more.append(
@@ -50,7 +50,7 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
         case m.SaveScene():
             more.append(scenes.save(state, command.scene))
         case m.RecallScene():
-            unknown = scenes.recall(state, command)
+            unknown = scenes.recall(state, command, number)
         case m.Tempo():
             more.append(waiting.change_tempo(state, command))
         case _:

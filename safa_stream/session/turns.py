@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,31 +21,32 @@ from safa_stream.stream import Mixture
 STEADY = 0.25
 
 
-def turn(state: State, command: m.Prompt) -> tuple[int, tuple[str, ...]]:
-    """Turn a layer towards other prompts; the first sample that can change, and words that meant nothing."""
+def turn(state: State, command: m.Prompt | m.Reseed, number: int) -> tuple[int, tuple[str, ...]]:
+    """Turn a layer as command `number` says; the first sample that can change, and words that meant nothing."""
     layer = state.layer(command.layer)
-    last = layer.timeline.last
+    made = turn_to(state, layer.timeline.last, 0.0, command)
+    now = command.now or is_timed(command)
+    frame = turn_frame(state, layer, now, number)
+    layer.timeline = layer.timeline.turned(replace(made, at=frame))
+    layer.guard = Guard()
+    return _effective(state, layer, frame, now), made.told.unknown_words
+
+
+def turn_to(state: State, last: Turn, frame: float, command: m.Prompt | m.Reseed) -> Turn:
+    """The turn that a command makes after turn `last`. Raises UsageError where it cannot be."""
+    if isinstance(command, m.Reseed):
+        Scene(last.prompts, seed=command.seed)
+        told = state.model.encode(last.prompts, last.negative, command.seed)
+        return Turn(frame, 0.0, last.prompts, last.negative, command.seed, told)
     negative = last.negative if command.negative is None else command.negative
-    morph = state.samples(command.morph, "morph")
+    morph = state.samples(command.morph, "morph") / state.model.facts.samples_per_frame
     told = state.model.encode(command.prompts, negative, last.seed)
-    frame = turn_frame(state, layer, command.now)
-    layer.timeline = layer.timeline.turned(
-        Turn(frame, morph / state.model.facts.samples_per_frame, command.prompts, negative, last.seed, told)
-    )
-    layer.guard = Guard()
-    return _effective(state, layer, frame, command.now), told.unknown_words
+    return Turn(frame, morph, command.prompts, negative, last.seed, told)
 
 
-def reseed(state: State, command: m.Reseed) -> int:
-    """Make a layer go on from another seed; the first sample that can change."""
-    layer = state.layer(command.layer)
-    last = layer.timeline.last
-    Scene(last.prompts, seed=command.seed)
-    told = state.model.encode(last.prompts, last.negative, command.seed)
-    frame = turn_frame(state, layer, command.now)
-    layer.timeline = layer.timeline.turned(Turn(frame, 0.0, last.prompts, last.negative, command.seed, told))
-    layer.guard = Guard()
-    return _effective(state, layer, frame, command.now)
+def is_timed(command: m.Command) -> bool:
+    """Whether a command is for a time of its own rather than for as soon as may be."""
+    return command.at is not None or command.quantise is not None
 
 
 def hold_back(state: State, command: m.Prompt, number: int) -> None:
@@ -66,20 +68,25 @@ def freeze(state: State, on: bool) -> None:
         for held in waiting:
             assert isinstance(held.command, m.Prompt)
             if held.command.layer in state.layers:
-                turn(state, held.command)
+                turn(state, replace(held.command, at=None, quantise=None), held.number)
 
 
-def turn_frame(state: State, layer: Layer, now: bool) -> float:
-    """The frame from which a change holds: of the next view that is not begun, or with `now` of what is heard."""
+def turn_frame(state: State, layer: Layer, now: bool, number: int) -> float:
+    """The frame from which a change holds: of the next view that is not begun, or with `now` of what is heard.
+
+    If the sound was told of command `number` before its time, it is the frame from which on it was.
+    """
+    foretold = layer.recalled(number)
+    if foretold is not None:
+        return foretold
     going_back = layer.aim is Aim.BACK or (layer.work is not None and layer.work.aim is Aim.BACK)
     if layer.heard_from is not None and now and not going_back:
         # A cut that is under way is let finish, or commands that come faster than views would never be heard.
         if layer.work is not None and layer.work.aim is not Aim.CUT:
             layer.work = None
-        layer.aim = Aim.CUT
+        layer.aim, layer.cut_at = Aim.CUT, None
         return float(layer.frame_at(state.position, state.model.facts.samples_per_frame))
-    begun = layer.work is not None
-    return float(layer.next_frame() + (layer.hop if begun else 0))
+    return float(layer.next_frame() if layer.work is None else layer.work.end)
 
 
 def _effective(state: State, layer: Layer, frame: float, now: bool) -> int:

@@ -172,8 +172,8 @@ class Opened:
     everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
     long the session waits for a lost client; rate, channels, format, header: of the frames that follow; session_rate,
     position: of the session's clock; credit: samples granted that have not left yet (pull); resumed_from: the first
-    frame that will be sent, where `from` was given: later than asked for if the server no longer has all, null if it has
-    none yet.
+    frame that will be sent, where `from` was given: later than asked for if the server no longer has all, null if it
+    has none yet.
     """
 
     session: str
