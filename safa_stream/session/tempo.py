@@ -22,11 +22,11 @@ from safa_stream.errors import SceneError, UsageError
 SLOWEST, FASTEST = 20.0, 999.0
 SHORTEST_BAR, LONGEST_BAR = 0.25, 64.0
 MOST_LINES = 64
-FARTHEST_BEAT = 1e9
+FARTHEST_BEAT = 1e8
 #: Stretches that ended earlier than this are forgotten: what left a session is not asked for after so many seconds.
 REMEMBERED_SECONDS = 10.0
-#: So much of a sample, and of a beat, is rounding.
-ROUNDING = 1e-6
+#: So much of a sample is rounding.
+ROUNDING = 0.01
 
 _QUANTISE = re.compile(r"(?:([1-9][0-9]?) )?(beat|bar)(s?)")
 
@@ -73,9 +73,13 @@ class Grid:
         return count * (self.beats_per_bar if unit == "bar" else 1.0)
 
     def line(self, sample: int, quantise: str) -> float:
-        """The beat of the first line at or after a sample."""
+        """The beat of the first line whose sample is this one or a later one."""
         interval = self.interval(quantise)
-        return math.ceil(self.beat(sample) / interval - ROUNDING) * interval
+        here, before = self.beat(sample), self.beat(sample - 1)
+        step = max(self.bpm_at(sample), self.bpm_at(sample - 1)) / (60 * self.rate)
+        if not 0 <= here - before <= 2 * step:
+            before = here - step  # a jump to this sample: what it went over is not waited for
+        return (math.floor((before + ROUNDING * step) / interval) + 1) * interval
 
     def changed(self, sample: int, bpm: float | None, beat: float | None, beats_per_bar: float | None) -> Grid:
         """Another tempo, beat or bar from a sample on; what is None stays, so without `beat` there is no jump.
