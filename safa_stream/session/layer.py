@@ -37,6 +37,7 @@ class Settings:
     steps: int | None = None
     guidance: float | None = None
     reference_ratio: float | None = None
+    hops: str | None = None
 
     def over(self, other: Settings) -> Settings:
         """These, and the other's where these are None."""

@@ -37,7 +37,8 @@ class LayerScene:
 class LiveScene:
     """All that recreates a live sound but what is done to it while it runs. None stands for the model's default.
 
-    bpm, beats_per_bar: the tempo that a session of it begins with. A scene that is recalled leaves the tempo alone.
+    bpm, beats_per_bar: the tempo that a session of it begins with; a scene that is recalled leaves the tempo alone.
+    hops: as of `Configure`.
     """
 
     layers: tuple[LayerScene, ...]
@@ -50,6 +51,7 @@ class LiveScene:
     model: str = "builtin"
     bpm: float = 120.0
     beats_per_bar: float = 4.0
+    hops: str = tempo.FREE
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.layers) <= LARGEST_LAYERS:
@@ -58,7 +60,7 @@ class LiveScene:
             raise SceneError("two layers of the live scene have the same number")
         if not isinstance(self.lufs, int | float) or not -60 <= self.lufs <= -5:
             raise SceneError(f"live scene field 'lufs' must be a number from -60 to -5, not {self.lufs!r}")
-        tempo.check(self.bpm, self.beats_per_bar)
+        tempo.check(self.bpm, self.beats_per_bar, self.hops)
         self.settings(self.layers[0])
 
     def settings(self, layer: LayerScene) -> Scene:

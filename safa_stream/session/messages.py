@@ -91,13 +91,17 @@ class Mix(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configure(Command):
-    """How views are made from the next one on. layer None: of all layers, whatever they had. reference_ratio: 0..1."""
+    """How views are made from the next one on. layer None: of all layers, whatever they had. reference_ratio: 0..1.
+
+    hops: "free", or lines as in `quantise` on which views begin to be heard, as near as frames and the overlap allow.
+    """
 
     name: ClassVar[str] = "configure"
     layer: int | None = None
     steps: int | None = None
     guidance: float | None = None
     reference_ratio: float | None = None
+    hops: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound
 from safa_stream.session.state import State
 from safa_stream.session.stereo import CHANNELS
+from safa_stream.session.tempo import check_hops
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.swap import GOLDEN
 
@@ -29,7 +30,10 @@ def add(state: State, scene: LayerScene, ramp: int) -> tuple[str, ...]:
     Its place in the mixer is the caller's to make.
     """
     model, facts = state.model, state.model.facts
-    settings = replace(state.scene.settings(scene), **asdict(state.settings))
+    own = state.settings
+    settings = replace(
+        state.scene.settings(scene), steps=own.steps, guidance=own.guidance, reference_ratio=own.reference_ratio or 0.0
+    )
     told = model.encode(scene.prompts, scene.negative, scene.seed)
     plan = engine.stream_plan(model, settings)
     phase = scene.layer * GOLDEN % 1.0
@@ -99,7 +103,9 @@ def configure(state: State, command: m.Configure) -> None:
     Scene((WeightedPrompt("rain"),), steps=command.steps, guidance=command.guidance, reference_ratio=ratio)
     if command.steps is not None:
         state.model.solver(command.steps)
-    asked = Settings(command.steps, command.guidance, command.reference_ratio)
+    if command.hops is not None:
+        check_hops(command.hops)
+    asked = Settings(command.steps, command.guidance, command.reference_ratio, command.hops)
     if layer is not None:
         layer.own = asked.over(layer.own)
         return

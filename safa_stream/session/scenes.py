@@ -90,7 +90,7 @@ def recall(state: State, command: m.RecallScene, number: int) -> tuple[str, ...]
         if other not in wanted and layer.ends_at is None:
             roster.remove(state, layer, ramp)
     state.mix = mixing.set_strip(state.mix, None, scene.master, ramp)
-    state.settings = Settings(scene.steps, scene.guidance, scene.reference_ratio)
+    state.settings = Settings(scene.steps, scene.guidance, scene.reference_ratio, scene.hops)
     return tuple(dict.fromkeys(word for encoded in told.values() for word in encoded.unknown_words))
 
 

@@ -24,6 +24,7 @@ from safa_stream.scene import format_prompts
 from safa_stream.session import foretelling, mixing, roster, safety, scenes, steering, telling, turns, waiting
 from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
+from safa_stream.session.hops import hop_of
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
@@ -34,7 +35,7 @@ from safa_stream.session.state import (
     LARGEST_EVENTS,
     State,
 )
-from safa_stream.session.tempo import Grid
+from safa_stream.session.tempo import FREE, Grid
 from safa_stream.session.timeline import Turn
 from safa_stream.stream import View
 from safa_stream.types import Chunk, FloatArray
@@ -174,7 +175,8 @@ class Session:
         if made_with < wanted:
             state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=wanted))
         timeline, foretold = foretelling.told_ahead(state, layer, frame + layer.plan.layout.view)
-        heard = _heaviest(timeline.weights(frame + layer.hop / 2))
+        hop = hop_of(state.grid, layer, base, settings.hops or FREE, state.model.facts.samples_per_frame)
+        heard = _heaviest(timeline.weights(frame + hop / 2))
         told = turns.told(timeline, heard, frame, layer.plan.layout)
         plan = replace(
             layer.plan,
@@ -185,7 +187,7 @@ class Session:
         work = Work(
             number,
             layer.aim,
-            View(state.model, plan, base.views, told, guidance),
+            View(state.model, plan, base.views, told, guidance, hop),
             base,
             state.decoder,
             state.leveller,

@@ -35,7 +35,7 @@ from safa_stream.session.tempo import Grid
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
 
-FORMAT, KEY = "safa-session-snapshot-1", "safa_session"
+FORMAT, KEY = "safa-session-snapshot-2", "safa_session"
 _PLAIN = ("sequence", "commands", "lines", "frozen", "scenes")
 
 

@@ -72,7 +72,7 @@ class State:
             safety.begin(limiter, CHANNELS),
             mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master),
             scene,
-            Settings(scene.steps, scene.guidance, scene.reference_ratio),
+            Settings(scene.steps, scene.guidance, scene.reference_ratio, scene.hops),
             tempo.begin(rate, scene.bpm, scene.beats_per_bar),
         )
 

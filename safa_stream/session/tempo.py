@@ -23,6 +23,8 @@ SLOWEST, FASTEST = 20.0, 999.0
 SHORTEST_BAR, LONGEST_BAR = 0.25, 64.0
 MOST_LINES = 64
 FARTHEST_BEAT = 1e8
+#: Hops that take no notice of the grid.
+FREE = "free"
 #: Stretches that ended earlier than this are forgotten: what left a session is not asked for after so many seconds.
 REMEMBERED_SECONDS = 10.0
 #: So much of a sample is rounding.
@@ -124,17 +126,21 @@ def begin(rate: int, bpm: float, beats_per_bar: float) -> Grid:
     return Grid(rate, (Stretch(0, 0.0, float(bpm)),), float(beats_per_bar))
 
 
-def check(bpm: Any, beats_per_bar: Any) -> None:
-    """Raise SceneError for a scene's tempo that cannot be."""
+def check(bpm: Any, beats_per_bar: Any, hops: Any) -> None:
+    """Raise SceneError for a scene's tempo, or lines for its hops, that cannot be."""
     try:
         _within("bpm", bpm, SLOWEST, FASTEST)
         _bar(beats_per_bar)
+        check_hops(hops)
     except UsageError as error:
         raise SceneError(f"live scene {error}") from None
 
 
-def lines(quantise: Any) -> tuple[int, str]:
-    """How many of which unit lie between lines: "beat", "bar", "2 beats", "4 bars". Raises UsageError for the rest."""
+def lines(quantise: Any, must: str = "'quantise' must be") -> tuple[int, str]:
+    """How many of which unit lie between lines: "beat", "bar", "2 beats", "4 bars". Raises UsageError for the rest.
+
+    must: how the error names the field.
+    """
     found = _QUANTISE.fullmatch(quantise) if isinstance(quantise, str) else None
     count = 0 if found is None else int(found[1] or 1)
     if found is None or not 1 <= count <= MOST_LINES or (found[3] == "s") != (count > 1):
@@ -142,6 +148,12 @@ def lines(quantise: Any) -> tuple[int, str]:
             f'field \'quantise\' must be "beat", "bar", or 2 to {MOST_LINES} of them such as "4 bars", not {quantise!r}'
         )
     return count, found[2]
+
+
+def check_hops(hops: Any) -> None:
+    """Raise UsageError for what is neither FREE nor names lines."""
+    if hops != FREE:
+        lines(hops, f"'hops' must be \"{FREE}\",")
 
 
 def _bar(value: Any) -> float:

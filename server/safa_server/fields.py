@@ -64,6 +64,7 @@ RANGES: Mapping[str, Range] = {
     "gain": Range(SILENT, 24, "dB"),
     "grant.samples": Range(1, 2**40, "samples"),
     "header": Range(1, 2),
+    "configure.hops": Range(1, 64),
     "high": Range(-24, 24, "dB"),
     "layer": Range(0, LARGEST_LAYERS - 1),
     "loop.capture.seconds": Range(SHORTEST_LOOP, LONGEST_LOOP, "s"),

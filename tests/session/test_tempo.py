@@ -17,6 +17,7 @@ from safa_stream.session import snapshots, tempo
 from safa_stream.session.journal import Journal, read_journal
 from safa_stream.session.replay import replay
 from safa_stream.session.session import Session
+from safa_stream.stream import step_views
 from tests.session.stage import BLOCK, begun, built_in, feed, hear, jumps, prompt
 
 RATE = 48_000
@@ -237,3 +238,61 @@ def test_what_cannot_be_is_refused_and_changes_nothing(model: Model, command: m.
     with pytest.raises(SafaError, match=said):
         session.receive(command)
     assert session.describe() == before
+
+
+# Views that end on lines ---------------------------------------------------------------------------------------------
+
+
+def test_views_begin_to_be_heard_on_bars_as_near_as_a_frame(model: Model) -> None:
+    """Their hops are the layout's at most and half of it at least; the stream is the same swap as ever."""
+    session = begun(model)
+    session.receive(m.Tempo(bpm=111.0))
+    session.receive(m.Configure(hops="bar"))
+    sound = hear(session, 22)
+    layer, grid = session.state.layers[0], session.state.grid
+    layout = layer.plan.layout
+    kept = round(layout.overlap * layer.plan.schedule.kept)
+    takes = layer.sound.takes[1:]  # the first was made before
+    assert len(takes) >= 5
+    for take, following in zip(takes, takes[1:], strict=False):
+        assert take.stop == following.frame
+        assert layout.hop / 2 <= following.frame - take.frame <= layout.hop
+        beat = grid.beat(layer.sound.origin + (following.frame + kept) * FRAME)
+        assert abs(beat / 4 - round(beat / 4)) * 4 * 60 / 111 <= 0.021  # half a frame, seconds
+    assert jumps(sound).max() < 30
+
+
+def test_lines_further_apart_than_a_hop_are_reached_in_even_hops(model: Model) -> None:
+    session = begun(model)
+    session.receive(m.Configure(hops="4 bars"))  # 200 frames, a hop is at most 128
+    hear(session, 26)
+    layer = session.state.layers[0]
+    hops = [take.stop - take.frame for take in layer.sound.takes[1:]]
+    borders = [take.frame + 16 - round(-layer.sound.origin / FRAME) for take in layer.sound.takes[1:]]
+    assert len([border for border in borders if min(border % 200, -border % 200) <= 1]) >= 2, borders
+    assert all(64 <= hop <= 128 for hop in hops)
+
+
+def test_views_with_hops_of_their_own_share_a_batch_and_survive_a_snapshot(model: Model) -> None:
+    def opened(text: str, hops: str) -> Session:
+        session = begun(model, text, steps=3)
+        session.receive(m.Configure(hops=hops))
+        return session
+
+    scenes = [("rain on a tent", "bar"), ("campfire", "free"), ("wind", "3 beats")]
+    alone, together = ([opened(*scene) for scene in scenes] for _ in range(2))
+    for _ in range(2):
+        for session in alone:
+            work = session.start(0)
+            while not work.view.done:
+                step_views(model, [work.view])
+            session.complete(work.finish())
+        works = [session.start(0) for session in together]
+        while not works[0].view.done:
+            step_views(model, [work.view for work in works])
+        for session, work in zip(together, works, strict=True):
+            session.complete(work.finish())
+        together = [snapshots.restore(model, snapshots.capture(session).pack()) for session in together]
+    assert len({work.view.hop for work in works}) == 3
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.state.layers[0].sound.samples, other.state.layers[0].sound.samples)
