@@ -49,8 +49,8 @@ class LiveScene:
     reference_ratio: float = 0.3
     lufs: float = -23.0
     model: str = "builtin"
-    bpm: float = 120.0
-    beats_per_bar: float = 4.0
+    bpm: float = tempo.DEFAULT_BPM
+    beats_per_bar: float = tempo.DEFAULT_BAR
     hops: str = tempo.FREE
 
     def __post_init__(self) -> None:

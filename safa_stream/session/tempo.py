@@ -20,6 +20,7 @@ from safa_stream.errors import SceneError, UsageError
 
 #: Link's range, beats a minute.
 SLOWEST, FASTEST = 20.0, 999.0
+DEFAULT_BPM, DEFAULT_BAR = 120.0, 4.0
 SHORTEST_BAR, LONGEST_BAR = 0.25, 64.0
 MOST_LINES = 64
 FARTHEST_BEAT = 1e8
@@ -47,8 +48,8 @@ class Grid:
     """Beats on a clock of `rate` samples a second. stretches: in order, the last without an end."""
 
     rate: int
-    stretches: tuple[Stretch, ...] = (Stretch(0, 0.0, 120.0),)
-    beats_per_bar: float = 4.0
+    stretches: tuple[Stretch, ...] = (Stretch(0, 0.0, DEFAULT_BPM),)
+    beats_per_bar: float = DEFAULT_BAR
 
     @property
     def bpm(self) -> float:

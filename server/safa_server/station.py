@@ -119,6 +119,16 @@ class Station:
         return self._live.session.position
 
     @property
+    def grid(self) -> Grid:
+        """The tempo's grid on the session's clock."""
+        return self._live.session.state.grid
+
+    @property
+    def delay(self) -> int:
+        """Samples after which what happens at a sample is heard."""
+        return self._live.session.state.limiter.delay
+
+    @property
     def sequence(self) -> int:
         """The number of the next block."""
         return self._live.session.state.sequence
