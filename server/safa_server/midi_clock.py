@@ -6,7 +6,7 @@ A tick's time is where the last ticks say that it should be, moved a little towa
 
 With a = 2 (2n - 1) / (n (n + 1)) and b = 6 / (n (n + 1)) the n-th tick's estimate is that of a line through all n by
 least squares; n stays at STEADY, so that the line forgets. Errors that go on in one direction mean another tempo: then
-n falls back, and the line is found anew.
+the line is begun anew. No tick is ever taken for a lost one: ports lose none, but a busy machine delivers many late.
 """
 
 from __future__ import annotations
@@ -19,20 +19,25 @@ TICKS = 24
 #: MIDI's real-time messages, and the song position pointer in sixteenths.
 CLOCK, START, CONTINUE, STOP, POSITION = 0xF8, 0xFA, 0xFB, 0xFC, 0xF2
 SIXTEENTHS = 4
-#: Ticks that the line is laid through; ticks before anything is told; where the line begins again after a change.
-STEADY, SETTLED, AGAIN = 96, 24, 3
-#: A tick that comes after so much of another period is a later one, unless ticks are late by so large a part of that
-#: anyway that it cannot be told; after a pause as long as this the clock is a new one.
-MISSED, JITTER, LONGEST_PAUSE_NS = 0.6, 5.0, 500_000_000
-#: A tempo has changed where smoothed errors are beyond this, and beyond so many times the mean error.
-LEAST_CHANGE_NS, CHANGE = 2_000_000, 2.5
-_QUICK, _SLOW = 0.2, 0.02
+#: Ticks that the line is laid through at most, and before anything is told.
+STEADY, SETTLED = 96, 24
+#: After a pause as long as this the clock is a new one.
+LONGEST_PAUSE_NS = 500_000_000
+#: A tick counts for no more than so many times their spread: a busy machine delivers some late, and then all at once.
+OUTLIER = 4.0
+#: A tempo has changed where smoothed errors are beyond this, and beyond so many times their spread.
+LEAST_CHANGE_NS, CHANGE = 2_000_000, 2.0
+_QUICK, _SLOW = 0.1, 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class MidiClock:
-    """ticks: how many the line is laid through; time, period: of the last tick and between two, ns; beat: of the last
-    tick; place: where a sequencer that stopped will go on; lean, spread: smoothed error and its size, ns."""
+    """What is known of a clock, as a value.
+
+    ticks: how many the line is laid through; time, period: of the last tick and between two, ns; beat: of the last
+    tick; place: where a sequencer that stopped will go on; lean, spread: errors smoothed, and how far from that they
+    are, ns.
+    """
 
     ticks: int = 0
     time: float = 0.0
@@ -66,27 +71,24 @@ class MidiClock:
         return Reading(60e9 / (TICKS * self.period), beat, self.playing)
 
     def _ticked(self, at_ns: int) -> MidiClock:
-        since = at_ns - self.time
+        since, beat = at_ns - self.time, self.beat + 1 / TICKS
         if self.ticks == 0 or abs(since) > LONGEST_PAUSE_NS:
-            return replace(self, ticks=1, time=float(at_ns), beat=self.beat + 1 / TICKS, lean=0.0, spread=0.0)
+            return self._anew(at_ns)
         if self.ticks == 1:
-            period = max(1.0, float(since))
-            return replace(self, ticks=2, time=float(at_ns), period=period, beat=self.beat + 1 / TICKS)
-        off, told = since / self.period - 1, JITTER * self.spread < MISSED * self.period
-        missed = round(off) if self.ticks >= SETTLED and told and off > MISSED else 0
-        expected = self.time + (1 + missed) * self.period
-        error = at_ns - expected
+            return replace(self, ticks=2, time=float(at_ns), period=max(1.0, float(since)), beat=beat)
         n = min(self.ticks + 1, STEADY)
+        expected = self.time + self.period
+        error = at_ns - expected
+        if n > SETTLED:
+            most = max(2 * LEAST_CHANGE_NS, OUTLIER * self.spread)
+            error = min(max(error, -most), most)
         lean = self.lean + _QUICK * (error - self.lean)
-        spread = self.spread + max(_SLOW, 1 / n) * (abs(error) - self.spread)
+        spread = self.spread + max(_SLOW, 1 / n) * (abs(error - lean) - self.spread)
         if n > 2 * SETTLED and abs(lean) > max(LEAST_CHANGE_NS, CHANGE * spread):
-            n, lean = AGAIN, 0.0
-        return replace(
-            self,
-            ticks=n,
-            time=expected + error * 2 * (2 * n - 1) / (n * (n + 1)),
-            period=max(1.0, self.period + error * 6 / (n * (n + 1))),
-            beat=self.beat + (1 + missed) / TICKS,
-            lean=lean,
-            spread=spread,
-        )
+            return self._anew(at_ns)
+        time = expected + error * 2 * (2 * n - 1) / (n * (n + 1))
+        period = max(1.0, self.period + error * 6 / (n * (n + 1)))
+        return replace(self, ticks=n, time=time, period=period, beat=beat, lean=lean, spread=spread)
+
+    def _anew(self, at_ns: int) -> MidiClock:
+        return replace(self, ticks=1, time=float(at_ns), beat=self.beat + 1 / TICKS, lean=0.0, spread=0.0)

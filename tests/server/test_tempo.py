@@ -85,13 +85,18 @@ def test_start_stop_continue_and_the_song_position() -> None:
     assert found is not None and (found.playing, found.beat) == (True, pytest.approx(36.0, abs=1e-6))
 
 
-def test_a_tick_that_is_lost_does_not_move_the_beat() -> None:
-    came = np.delete(times(120.0, 481, 0.0005), [100, 200, 201, 333])
-    clock = ticked(MidiClock().received(b"\xfa", 0), came)
-    found = clock.reading(round(110.0 * 1e9))
-    assert (
-        found is not None and found.beat == pytest.approx(20.0, abs=0.002) and found.bpm == pytest.approx(120, abs=0.3)
-    )
+def test_a_stall_that_delivers_ticks_all_at_once_is_ridden_out() -> None:
+    """80 ms, as on a machine that was busy: four ticks come late and together, and the clock is where it was."""
+    came = times(120.0, 481, 0.001)
+    came[300:304] = came[303] + 0.02 + 1e-4 * np.arange(4)
+    clock, off = MidiClock().received(b"\xfa", 0), []
+    for number, time in enumerate(np.sort(came)):
+        clock = clock.received(b"\xf8", round(time * 1e9))
+        found = clock.reading(round((100 + number / 48) * 1e9))
+        if number > 200:
+            assert found is not None
+            off.append(abs(found.beat - number / TICKS) / 2)
+    assert max(off) < 0.004
 
 
 def test_nothing_is_told_before_the_clock_is_known_and_after_it_is_gone() -> None:
