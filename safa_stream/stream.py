@@ -46,10 +46,18 @@ def flush(state: StreamState) -> Array:
 
 
 def advance(
-    model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
+    model: Model,
+    plan: StreamPlan,
+    state: StreamState,
+    direction: Encoded | Mixture,
+    guidance: float,
+    hop: int | None = None,
 ) -> tuple[StreamState, Array]:
-    """Make the next view; returns the state after it and the `hop` latents [C, H, F] that are now final."""
-    view = View(model, plan, state, direction, guidance)
+    """Make the next view; returns the state after it and the `hop` latents [C, H, F] that are now final.
+
+    hop: as of `View`.
+    """
+    view = View(model, plan, state, direction, guidance, hop)
     while not view.done:
         step_views(model, [view])
     made = view.finish()

@@ -17,7 +17,7 @@ from safa_stream.session import messages as m
 from safa_stream.session import scenes, turns
 from safa_stream.session.layer import Aim, Layer, Work
 from safa_stream.session.state import State, Waiting
-from safa_stream.session.timeline import Timeline, Turn
+from safa_stream.session.timeline import Goal, Timeline
 
 #: A frame beside the right one will do: a tempo that is followed never stands quite still.
 NEAR = 1
@@ -27,9 +27,13 @@ def told_ahead(state: State, layer: Layer, before: int) -> tuple[Timeline, dict[
     """What a view that ends before a frame is told: the timeline with what waits, and the frames of that by command."""
     timeline, frames = layer.timeline, dict[int, float]()
     for waiting, frame in _ahead(state, layer, before):
-        turn = _turn(state, layer, waiting.command, timeline.last, frame)
-        if turn is not None:
-            timeline, frames[waiting.number] = timeline.turned(turn), frame
+        goal = _goal(state, layer, waiting.command, timeline.last.goal)
+        assert goal is not None
+        try:
+            turn = turns.turn_to(state, frame, getattr(waiting.command, "morph", 0.0), goal)
+        except SafaError:
+            continue  # it will be refused when its time has come
+        timeline, frames[waiting.number] = timeline.turned(turn), frame
     return timeline, frames
 
 
@@ -71,33 +75,22 @@ def _ahead(state: State, layer: Layer, before: int) -> Iterator[tuple[Waiting, f
     """What waits for its time and turns the layer, as far as that comes before a frame; and its frame."""
     if state.frozen or layer.heard_from is None:
         return
-    per_frame = state.model.facts.samples_per_frame
+    per_frame, last = state.model.facts.samples_per_frame, layer.timeline.last.goal
     for waiting in state.waiting:
         frame = round((waiting.at - layer.sound.origin) / per_frame)
         if frame >= before:
             return
-        if _turns(state, waiting.command, layer.number):
+        goal = _goal(state, layer, waiting.command, last)
+        if goal is not None and turns.is_heard(waiting.command, goal, last):
             yield waiting, float(frame)
+            last = goal
 
 
-def _turns(state: State, command: m.Command, number: int) -> bool:
-    """Whether a command changes what a layer is told."""
+def _goal(state: State, layer: Layer, command: m.Command, last: Goal) -> Goal | None:
+    """What the layer is told from a command on; None where the command is about something else, or cannot be."""
     match command:
-        case m.Prompt() | m.Reseed():
-            return command.layer == number
-        case m.RecallScene():
-            return number in scenes.layers_of(state, command)
-    return False
-
-
-def _turn(state: State, layer: Layer, command: m.Command, last: Turn, frame: float) -> Turn | None:
-    """The turn that a command comes to; None for one that will be refused when its time has come."""
-    try:
-        match command:
-            case m.Prompt() | m.Reseed():
-                return turns.turn_to(state, last, frame, command)
-            case m.RecallScene():
-                return scenes.turn_to(state, layer.number, frame, command)
-    except SafaError:
-        pass
+        case m.Prompt() | m.Reseed() if command.layer == layer.number:
+            return turns.goal_of(command, last)
+        case m.RecallScene() if layer.waits is None:
+            return scenes.goals(state, command).get(layer.number)
     return None

@@ -111,7 +111,8 @@ class Leaving:
 class Layer:
     """Mutable; its session is its only user.
 
-    cut_at: the frame that a cut need not come before, None for one as soon as may be; foretold: from which frame on its
+    waits: the number of the command that will let it be heard, while that waits; cut_at: the frame that a cut need not
+    come before, None for one as soon as may be; foretold: from which frame on its
     sound was told of commands that still wait, by their numbers.
     """
 
@@ -121,6 +122,7 @@ class Layer:
     sound: Sound
     phase: float = 0.0
     ramp: int = 0
+    waits: int | None = None
     aim: Aim = Aim.NEXT
     cut_at: int | None = None
     foretold: dict[int, float] = field(default_factory=dict)

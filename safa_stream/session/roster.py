@@ -24,8 +24,8 @@ from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.swap import GOLDEN
 
 
-def add(state: State, scene: LayerScene, ramp: int) -> tuple[str, ...]:
-    """Begin a layer; returns the words that meant nothing. ramp: samples over which it fades in once it is there.
+def add(state: State, scene: LayerScene, ramp: int) -> None:
+    """Begin a layer. ramp: samples over which it fades in once it is there.
 
     Its place in the mixer is the caller's to make.
     """
@@ -47,11 +47,10 @@ def add(state: State, scene: LayerScene, ramp: int) -> tuple[str, ...]:
     )
     first = Turn(0.0, 0.0, scene.prompts, scene.negative, scene.seed, told)
     state.layers[scene.layer] = Layer(scene.layer, plan, Timeline((first,)), sound, phase, ramp=ramp)
-    return told.unknown_words
 
 
-def add_asked(state: State, command: m.AddLayer) -> tuple[str, ...]:
-    """Begin the layer that a command asks for and give it its place in the mixer; the words that meant nothing.
+def add_asked(state: State, command: m.AddLayer) -> int:
+    """Begin the layer that a command asks for and give it its place in the mixer; its number.
 
     Raises UsageError where its number is taken, none is free, or a value is out of range.
     """
@@ -66,9 +65,9 @@ def add_asked(state: State, command: m.AddLayer) -> tuple[str, ...]:
         raise UsageError(f"field 'layer': there is a layer {number} already; remove it or take another number")
     strip = Strip(gain=command.gain, pan=command.pan)
     ramp = state.samples(command.ramp)
-    unknown = add(state, LayerScene(number, command.prompts, command.negative, command.seed or 0, strip), ramp)
+    add(state, LayerScene(number, command.prompts, command.negative, command.seed or 0, strip), ramp)
     state.mix = mixing.add(state.mix, number, strip)
-    return unknown
+    return number
 
 
 def remove(state: State, layer: Layer, ramp: int) -> None:

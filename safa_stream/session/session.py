@@ -21,7 +21,18 @@ import numpy as np
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
-from safa_stream.session import foretelling, mixing, roster, safety, scenes, steering, telling, turns, waiting
+from safa_stream.session import (
+    beginnings,
+    foretelling,
+    mixing,
+    roster,
+    safety,
+    scenes,
+    steering,
+    telling,
+    turns,
+    waiting,
+)
 from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
 from safa_stream.session.hops import hop_of
@@ -106,7 +117,7 @@ class Session:
         self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
         self._meter(blocks, out)
         self._end_layers()
-        foretelling.keep_up(self.state)
+        self._look_ahead()
         chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
         self.state.sequence += 1
         return chunk
@@ -214,7 +225,7 @@ class Session:
         first = layer.heard_from is None
         layer.taken(finished, self.state.position, self.state.rate)
         foretelling.keep_up(self.state)
-        if first and self.state.position > 0:
+        if first and self.state.position > 0 and layer.waits is None:
             ramp = max(layer.ramp, round(FADE_SECONDS * self.state.rate))
             self.state.mix = mixing.fade_in(self.state.mix, work.layer, ramp)
         alarm = layer.watched(finished, self.state.rate)
@@ -271,8 +282,13 @@ class Session:
             for event in events:
                 self.state.tell(event)
         self.state.commands = number
-        foretelling.keep_up(self.state)
+        self._look_ahead()
         return number
+
+    def _look_ahead(self) -> None:
+        """Have made ahead what waits for its time."""
+        beginnings.prepare(self.state)
+        foretelling.keep_up(self.state)
 
     def _due(self) -> None:
         """Carry out what has its time at this sample."""

@@ -36,7 +36,7 @@ from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
 
 FORMAT, KEY = "safa-session-snapshot-2", "safa_session"
-_PLAIN = ("sequence", "commands", "lines", "frozen", "scenes")
+_PLAIN = ("sequence", "commands", "lines", "frozen", "scenes", "prepared")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +124,7 @@ def _layer_out(state: State, layer: Layer, tensors: Tensors) -> dict[str, Any]:
         "own": asdict(layer.own),
         "phase": layer.phase,
         "ramp": layer.ramp,
+        "waits": layer.waits,
         "aim": aim.value,
         "cut_at": cut_at,
         "foretold": list(layer.foretold.items()),
@@ -150,7 +151,7 @@ def _layer_in(state: State, number: int, values: dict[str, Any], tensors: Mappin
     layer.timeline = Timeline(tuple(turns), values["held_at"])
     layer.sound = _sound_in(state, layer.sound.decoding.seed, values["takes"], f"{at}sound/", tensors)
     layer.foretold = {int(number_of): float(frame) for number_of, frame in values["foretold"]}
-    for name in ("phase", "cut_at", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
+    for name in ("phase", "waits", "cut_at", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
         setattr(layer, name, values[name])
     layer.aim = Aim(values["aim"])
     layer.own = Settings(**values["own"])

@@ -35,7 +35,8 @@ class Waiting:
 
 @dataclass(slots=True, eq=False)
 class State:
-    """Mutable; its session is its only user. settings: how views of layers without settings of their own are made."""
+    """Mutable; its session is its only user. settings: how views of layers without settings of their own are made;
+    prepared: numbers of commands that wait and whose layers are being made."""
 
     model: Model
     decoder: Decoder
@@ -51,6 +52,7 @@ class State:
     commands: int = 0
     frozen: bool = False
     waiting: list[Waiting] = field(default_factory=list)
+    prepared: list[int] = field(default_factory=list)
     held_back: list[Waiting] = field(default_factory=list)
     captures: list[Waiting] = field(default_factory=list)
     scenes: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -6,8 +6,8 @@ import secrets
 from dataclasses import replace
 
 from safa_stream.errors import UsageError
+from safa_stream.session import beginnings, roster, scenes, turns, waiting
 from safa_stream.session import messages as m
-from safa_stream.session import roster, scenes, turns, waiting
 from safa_stream.session.layer import Aim
 from safa_stream.session.loops import Capture, Part
 from safa_stream.session.sound import back
@@ -27,7 +27,7 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
             else:
                 start, unknown = turns.turn(state, command, number)
         case m.AddLayer():
-            unknown = roster.add_asked(state, command)
+            unknown = beginnings.add(state, command, number)
         case m.RemoveLayer():
             roster.remove(state, state.layer(command.layer), state.samples(command.ramp))
         case m.Mix():
@@ -51,10 +51,15 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
             more.append(scenes.save(state, command.scene))
         case m.RecallScene():
             unknown = scenes.recall(state, command, number)
+            for layer in list(state.layers.values()):
+                if layer.waits == number:
+                    beginnings.begin(state, layer, state.samples(command.morph, "morph"))
         case m.Tempo():
             more.append(waiting.change_tempo(state, command))
         case _:
             raise UsageError(f"a session cannot carry out {type(command).__name__}")
+    if number in state.prepared:
+        state.prepared.remove(number)
     return [m.Applied(position=state.position, command=number, start=start, unknown_words=unknown), *more]
 
 

@@ -77,6 +77,7 @@ def _layer(state: State, layer: Layer) -> dict[str, Any]:
         "lead": round(layer.lead(state.position) / state.rate, 3),
         "bed": layer.bed is not None,
         "ending": layer.ends_at is not None,
+        "waiting": layer.waits is not None,
         "level": _shown(state.levels.get(layer.number)),
         **asdict(layer.own.over(state.settings)),
         **asdict(state.strip(layer.number)),

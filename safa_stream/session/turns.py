@@ -14,7 +14,7 @@ from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
 from safa_stream.session.layer import Aim, Layer
 from safa_stream.session.state import LARGEST_QUEUE, State, Waiting
-from safa_stream.session.timeline import Timeline, Turn
+from safa_stream.session.timeline import Goal, Timeline, Turn
 from safa_stream.stream import Mixture
 
 #: A view is told of its middle as a whole where no prompt's weight changes by more than this in it.
@@ -24,7 +24,11 @@ STEADY = 0.25
 def turn(state: State, command: m.Prompt | m.Reseed, number: int) -> tuple[int, tuple[str, ...]]:
     """Turn a layer as command `number` says; the first sample that can change, and words that meant nothing."""
     layer = state.layer(command.layer)
-    made = turn_to(state, layer.timeline.last, 0.0, command)
+    last = layer.timeline.last
+    goal = goal_of(command, last.goal)
+    made = turn_to(state, 0.0, command.morph if isinstance(command, m.Prompt) else 0.0, goal)
+    if not is_heard(command, goal, last.goal):
+        return state.position, made.told.unknown_words
     now = command.now or is_timed(command)
     frame = turn_frame(state, layer, now, number)
     layer.timeline = layer.timeline.turned(replace(made, at=frame))
@@ -32,16 +36,24 @@ def turn(state: State, command: m.Prompt | m.Reseed, number: int) -> tuple[int, 
     return _effective(state, layer, frame, now), made.told.unknown_words
 
 
-def turn_to(state: State, last: Turn, frame: float, command: m.Prompt | m.Reseed) -> Turn:
-    """The turn that a command makes after turn `last`. Raises UsageError where it cannot be."""
+def goal_of(command: m.Prompt | m.Reseed, last: Goal) -> Goal:
+    """What a layer that was told `last` is told from a command on."""
     if isinstance(command, m.Reseed):
-        Scene(last.prompts, seed=command.seed)
-        told = state.model.encode(last.prompts, last.negative, command.seed)
-        return Turn(frame, 0.0, last.prompts, last.negative, command.seed, told)
-    negative = last.negative if command.negative is None else command.negative
-    morph = state.samples(command.morph, "morph") / state.model.facts.samples_per_frame
-    told = state.model.encode(command.prompts, negative, last.seed)
-    return Turn(frame, morph, command.prompts, negative, last.seed, told)
+        return replace(last, seed=command.seed)
+    return Goal(command.prompts, last.negative if command.negative is None else command.negative, last.seed)
+
+
+def turn_to(state: State, frame: float, morph: float, goal: Goal) -> Turn:
+    """The turn from a frame on, over `morph` seconds. Raises UsageError where it cannot be."""
+    Scene(goal.prompts, goal.negative, goal.seed)
+    frames = state.samples(morph, "morph") / state.model.facts.samples_per_frame
+    told = state.model.encode(goal.prompts, goal.negative, goal.seed)
+    return Turn(frame, frames, goal.prompts, goal.negative, goal.seed, told)
+
+
+def is_heard(command: m.Command, goal: Goal, last: Goal) -> bool:
+    """Whether anything is to be made for a command: not for one that is for a time of its own and changes nothing."""
+    return goal != last or not is_timed(command) or bool(getattr(command, "now", False))
 
 
 def is_timed(command: m.Command) -> bool:

@@ -1,4 +1,4 @@
-"""Sessions follow Ableton Link and a MIDI clock, made by other makers' libraries, in a network of nothing but loopback."""
+"""Sessions follow Ableton Link and a MIDI clock, by other makers, in a network of nothing but loopback."""
 
 from __future__ import annotations
 

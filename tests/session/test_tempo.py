@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from safa_stream.scene import parse_prompts
 from safa_stream.session import messages as m
 from safa_stream.session import snapshots, tempo
 from safa_stream.session.journal import Journal, read_journal
+from safa_stream.session.mixing import Strip
 from safa_stream.session.replay import replay
 from safa_stream.session.session import Session
 from safa_stream.stream import step_views
@@ -122,6 +124,39 @@ def test_a_prompt_for_a_bar_is_heard_from_that_bar_on(model: Model, waits: str) 
     assert abs(frames_to_the_change(one, other, line - start)) <= 2
     border = slice(line - start - 10 * FRAME, line - start + 10 * FRAME)
     assert jumps(other[:, border]).max() < 30
+
+
+@pytest.mark.parametrize("by", ["layer.add", "scene.recall"])
+def test_a_layer_for_a_bar_is_heard_from_the_sample_of_that_bar_on(model: Model, by: str) -> None:
+    plain, steered = begun(model), begun(model)
+    for one in (plain, steered):
+        hear(one, 0.5)
+    scene = begun(model).scene()
+    if by == "layer.add":
+        steered.receive(m.AddLayer(prompts=parse_prompts("birds"), seed=4, ramp=0.0, quantise="bar"))
+    else:
+        birds = replace(scene.layers[0], layer=1, prompts=parse_prompts("birds"), strip=Strip(solo=True))
+        both = replace(scene, layers=(*scene.layers, birds))
+        steered.receive(m.RecallScene(scene=both.as_dict(), morph=0.0, quantise="bar"))
+    start = steered.position
+    one, other = hear(plain, 1), hear(steered, 1)
+    assert np.array_equal(one, other) and steered.describe()["layers"][1]["waiting"]
+    assert [layer.layer for layer in steered.scene().layers] == [0]
+    one, other = (np.concatenate([early, hear(s, 1.5)], axis=1) for early, s in ((one, plain), (other, steered)))
+    first = start + first_difference(one, other)
+    assert 96_000 + DELAY <= first <= 96_000 + DELAY + 2, first - 96_000
+    assert [layer["waiting"] for layer in steered.describe()["layers"]] == [False, False]
+    assert not [event for event in steered.events() if isinstance(event, m.Refused)]
+
+
+def test_a_layer_that_is_removed_before_its_bar_is_refused_there(model: Model) -> None:
+    session = begun(model)
+    hear(session, 0.1)
+    number = session.receive(m.AddLayer(prompts=parse_prompts("birds"), seed=4, quantise="bar"))
+    session.receive(m.RemoveLayer(layer=1, ramp=0.0))
+    hear(session, 2.1)
+    refused = [event for event in session.events() if isinstance(event, m.Refused)]
+    assert [event.command for event in refused] == [number] and list(session.state.layers) == [0]
 
 
 def test_what_waits_moves_with_the_grid(model: Model) -> None:
