@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from safa_server.midi_clock import LONGEST_PAUSE_NS, TICKS, MidiClock
+from safa_server.station import BLOCK, Block
 from safa_server.tempo_follow import NEAR_SECONDS, Reading, correction
+from safa_server.tempo_leader import Followed
 from safa_stream.session import tempo
+from safa_stream.session.messages import Tempo
 
 RATE = 48_000
 
@@ -137,3 +142,82 @@ def test_a_session_that_follows_a_jittering_clock_keeps_its_beat() -> None:
         del before
     print(f"off by {1000 * max(off):.2f} ms at most, told {told} times")
     assert max(off) < 0.005 and told < 60
+
+
+class Desk:
+    """What following wants of a session: its blocks leave by the clock, and it takes commands."""
+
+    rate, delay = RATE, 240
+
+    def __init__(self) -> None:
+        self.position, self.playing, self.grid, self.told = 0, True, tempo.begin(RATE, 120.0, 4.0), list[Tempo]()
+        self.heard: Callable[[Block], None] = lambda block: None
+
+    def on_block(self, callback: Callable[[Block], None]) -> Callable[[], None]:
+        self.heard = callback
+        return lambda: None
+
+    def leave(self, at_ns: int) -> None:
+        self.heard(Block(np.zeros((2, BLOCK), np.float32), self.position, 0, at_ns, 0, self.grid))
+        self.position += BLOCK
+
+    def submit(self, command: Tempo) -> None:
+        self.told.append(command)
+        self.grid = self.grid.changed(self.position, command.bpm, command.beat, None)
+
+    def play(self) -> None:
+        self.playing = True
+
+    def pause(self) -> None:
+        self.playing = False
+
+
+class Conductor:
+    """Leads at 90 beats a minute from moment 0 on."""
+
+    playing: bool | None = None
+
+    def reading(self, at_ns: int, quantum: float) -> Reading | None:
+        return Reading(90.0, at_ns / 1e9 * 1.5, self.playing)
+
+    def alone(self, bpm: float) -> None:
+        raise AssertionError("somebody leads")
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.25])
+def test_the_beat_that_is_heard_is_the_leader_s_when_it_is_heard(latency: float) -> None:
+    desk: Any = Desk()
+    followed = Followed(desk, latency, lambda: None)
+    for number in range(100):
+        now = 5_000_000_000 + number * 20_000_000
+        desk.leave(now)
+        followed.look(Conductor(), False, now + 3_000_000)
+    assert len(desk.told) == 1
+    # Sample 48000 left a second after the first, and what was done there is heard 5 ms and the latency later.
+    assert desk.grid.beat(RATE - desk.delay) == pytest.approx((6 + latency) * 1.5, abs=1e-6)
+
+
+def test_a_clock_that_stands_is_not_told_anything_and_starts_and_stops_with_its_leader() -> None:
+    desk: Any = Desk()
+    followed, leader, now = Followed(desk, 0.0, lambda: None), Conductor(), 1_000_000_000
+
+    def look(transport: bool) -> None:
+        followed.look(leader, transport, now)
+
+    look(False)
+    assert not desk.told  # nothing has left yet, so nobody knows when it will be heard
+    desk.leave(now)
+    look(False)
+    assert len(desk.told) == 1
+    leader.playing = False
+    look(True)
+    assert not desk.playing
+    now += 3_000_000_000
+    look(True)
+    assert len(desk.told) == 1
+    leader.playing = True
+    look(True)
+    assert desk.playing and len(desk.told) == 1
+    desk.leave(now)
+    look(True)
+    assert len(desk.told) == 2 and desk.grid.beat(desk.position) == pytest.approx((now / 1e9 + 0.025) * 1.5)

@@ -156,8 +156,12 @@ async def link(client: SafaClient, url: str) -> dict[str, Any]:
     def change(bpm: float) -> None:
         other.tempo = bpm
 
-    change(100.0)
     try:
+        # Who comes later takes the tempo that is there, so it can be changed once all have met.
+        async with asyncio.timeout(20):
+            while watch.numPeers() < 2:
+                await asyncio.sleep(0.05)
+        change(100.0)
         return {**await measure(client, truth, change), "example": await example(url)}
     finally:
         watch.enabled = other.enabled = False
