@@ -10,30 +10,27 @@ If the tempo changes meanwhile, f moves; what was made for another frame is then
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 
 from safa_stream.errors import SafaError
 from safa_stream.session import messages as m
 from safa_stream.session import scenes, turns
-from safa_stream.session.layer import Aim, Layer, Work
+from safa_stream.session.layer import NEAR, Aim, Layer, Work
 from safa_stream.session.state import State, Waiting
 from safa_stream.session.timeline import Goal, Timeline
-
-#: A frame beside the right one will do: a tempo that is followed never stands quite still.
-NEAR = 1
 
 
 def told_ahead(state: State, layer: Layer, before: int) -> tuple[Timeline, dict[int, float]]:
     """What a view that ends before a frame is told: the timeline with what waits, and the frames of that by command."""
     timeline, frames = layer.timeline, dict[int, float]()
     for waiting, frame in _ahead(state, layer, before):
+        frames[waiting.number] = frame
         goal = _goal(state, layer, waiting.command, timeline.last.goal)
         assert goal is not None
-        try:
+        with contextlib.suppress(SafaError):  # what cannot be done is refused when its time has come
             turn = turns.turn_to(state, frame, getattr(waiting.command, "morph", 0.0), goal)
-        except SafaError:
-            continue  # it will be refused when its time has come
-        timeline, frames[waiting.number] = timeline.turned(turn), frame
+            timeline = timeline.turned(turn)
     return timeline, frames
 
 

@@ -26,6 +26,8 @@ FADE_SECONDS = 0.03
 RETURN_SECONDS = 1.0
 #: What was heard before is gone back to once so many seconds of it and of what follows are there.
 BACK_SECONDS = 2.0
+#: A frame beside the right one will do for a change at a time: a tempo that is followed never stands quite still.
+NEAR = 1
 #: A view that is held firmly to its reference takes it in for this share of the steps.
 FIRM_RATIO = 0.6
 

@@ -298,6 +298,8 @@ class Session:
                 for event in steering.carry_out(self.state, due.command, due.number):
                     self.state.tell(event)
             except UsageError as error:
+                for layer in self.state.layers.values():
+                    layer.recalled(due.number)
                 self.state.tell(m.Refused(position=self.state.position, command=due.number, reason=str(error)))
 
     def _end_layers(self) -> None:

@@ -12,7 +12,7 @@ from safa_stream.layout import ViewLayout
 from safa_stream.scene import Scene
 from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
-from safa_stream.session.layer import Aim, Layer
+from safa_stream.session.layer import NEAR, Aim, Layer
 from safa_stream.session.state import LARGEST_QUEUE, State, Waiting
 from safa_stream.session.timeline import Goal, Timeline, Turn
 from safa_stream.stream import Mixture
@@ -86,10 +86,10 @@ def freeze(state: State, on: bool) -> None:
 def turn_frame(state: State, layer: Layer, now: bool, number: int) -> float:
     """The frame from which a change holds: of the next view that is not begun, or with `now` of what is heard.
 
-    If the sound was told of command `number` before its time, it is the frame from which on it was.
+    If the sound was told of command `number` before its time, it is the frame from which on it was, if that is here.
     """
-    foretold = layer.recalled(number)
-    if foretold is not None:
+    foretold, here = layer.recalled(number), (state.position - layer.sound.origin) / state.model.facts.samples_per_frame
+    if foretold is not None and abs(foretold - here) <= NEAR + 0.5:
         return foretold
     going_back = layer.aim is Aim.BACK or (layer.work is not None and layer.work.aim is Aim.BACK)
     if layer.heard_from is not None and now and not going_back:

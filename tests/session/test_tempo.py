@@ -198,6 +198,34 @@ def test_sound_that_was_made_for_a_bar_is_made_again_when_the_bar_moves(model: M
     assert abs(frames_to_the_change(one, other, line - start)) <= 2
 
 
+def test_a_bar_that_comes_sooner_than_it_was_told_of_is_cut_to(model: Model) -> None:
+    session = begun(model)
+    session.receive(m.Tempo(bpm=60.0))
+    hear(session, 0.1)
+    session.receive(prompt("campfire", morph=0.0, quantise="bar"))
+    hear(session, 3.0)
+    session.receive(m.Tempo(beat=3.999))  # 0.9 beats of 4 are a correction
+    hear(session, 0.1)
+    turn = session.state.layers[0].timeline.last
+    assert turn.prompts[0].text == "campfire" and not session.state.waiting
+    here = (session.position - session.state.layers[0].sound.origin) / FRAME
+    assert here - 4 < turn.at <= here
+
+
+def test_what_will_be_refused_makes_no_sound_to_be_made_again(model: Model) -> None:
+    session = begun(model)
+    hear(session, 0.1)
+    number = session.receive(prompt("campfire", morph=-1.0, quantise="bar"))
+    feed(session)
+    views = session.state.layers[0].sound.views.index
+    hear(session, 1.0)
+    assert session.state.layers[0].sound.views.index == views
+    hear(session, 1.0)
+    assert [event.command for event in session.events() if isinstance(event, m.Refused)] == [number]
+    hear(session, 0.5)
+    assert session.state.layers[0].sound.views.index == views and not session.state.layers[0].foretold
+
+
 def perform(session: Session) -> list[np.ndarray]:
     """Half a dozen changes on lines, a tempo that moves while they wait, and what is asked for out of turn."""
     parts = [hear(session, 0.5)]
