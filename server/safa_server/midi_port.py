@@ -43,7 +43,7 @@ class MidiLeader:
         """As of `Leader`."""
         return self._clock.reading(at_ns)
 
-    def alone(self, bpm: float) -> None:
+    def offer(self, bpm: float) -> None:
         """A clock that comes in hears nothing."""
 
     def close(self) -> None:

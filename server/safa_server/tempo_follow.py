@@ -35,8 +35,8 @@ class Leader(Protocol):
         """The leader at a moment of the monotonic clock, None while there is none. quantum: beats of a bar."""
         ...
 
-    def alone(self, bpm: float) -> None:
-        """Nobody leads, and the session's tempo is this."""
+    def offer(self, bpm: float) -> None:
+        """The tempo of the server's first session, for who has none to follow."""
         ...
 
 

@@ -45,7 +45,6 @@ class Followed:
         when = self._when(now_ns)
         reading = leader.reading(now_ns if when is None else when, grid.beats_per_bar)
         if reading is None:
-            leader.alone(grid.bpm)
             return
         if transport and reading.playing is not None and reading.playing != self._playing:
             self._playing = reading.playing
@@ -96,4 +95,7 @@ async def follow(
                 followed[key].look(leader, transport, time.monotonic_ns())
             except SafaError as error:
                 log.warning("session %s does not follow: %s", key, error)
+        first = stations.main or next(iter(going.values()), None)
+        if first is not None:
+            leader.offer(first.grid.bpm)
         await asyncio.sleep(SECONDS)

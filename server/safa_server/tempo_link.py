@@ -45,8 +45,8 @@ class LinkLeader:
         at = self._link.clock().micros() + ahead
         return Reading(state.tempo(), state.beatAtTime(at, quantum), state.isPlaying())
 
-    def alone(self, bpm: float) -> None:
-        """Who joins later finds the session's tempo."""
+    def offer(self, bpm: float) -> None:
+        """While nobody else is there, this is the tempo that who joins later finds."""
         state = self._link.captureAppSessionState()
         if not self.peers and abs(state.tempo() - bpm) > NEAR:
             state.setTempo(bpm, self._link.clock().micros())

@@ -180,8 +180,8 @@ class Conductor:
     def reading(self, at_ns: int, quantum: float) -> Reading | None:
         return Reading(90.0, at_ns / 1e9 * 1.5, self.playing)
 
-    def alone(self, bpm: float) -> None:
-        raise AssertionError("somebody leads")
+    def offer(self, bpm: float) -> None:
+        raise AssertionError("a session has nothing to offer")
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.25])
