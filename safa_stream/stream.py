@@ -47,10 +47,18 @@ def flush(state: StreamState) -> Array:
 
 
 def advance(
-    model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
+    model: Model,
+    plan: StreamPlan,
+    state: StreamState,
+    direction: Encoded | Mixture,
+    guidance: float,
+    hop: int | None = None,
 ) -> tuple[StreamState, Array]:
-    """Make the next view; returns the state after it and the `hop` latents [C, H, F] that are now final."""
-    view = View(model, plan, state, direction, guidance)
+    """Make the next view; returns the state after it and the `hop` latents [C, H, F] that are now final.
+
+    hop: as of `View`.
+    """
+    view = View(model, plan, state, direction, guidance, hop)
     while not view.done:
         step_views(model, [view])
     made = view.finish()
@@ -95,9 +103,19 @@ class View:
     """
 
     def __init__(
-        self, model: Model, plan: StreamPlan, state: StreamState, direction: Encoded | Mixture, guidance: float
+        self,
+        model: Model,
+        plan: StreamPlan,
+        state: StreamState,
+        direction: Encoded | Mixture,
+        guidance: float,
+        hop: int | None = None,
     ) -> None:
+        """hop: frames that are final once the view is made, the layout's or fewer: the next one begins after them."""
         self.model, self.plan, self.before = model, plan, state
+        self.frame, self.hop = state.frame(plan), plan.layout.hop if hop is None else hop
+        if not 0 < self.hop <= plan.layout.hop:
+            raise UsageError(f"a view of this plan has a hop of 1 to {plan.layout.hop} frames, not {hop}")
         self.index, self._groups = 0, model.facts.groups
         parts: Mixture = [(direction, 1.0)] if isinstance(direction, Encoded) else direction
         # One that was made for fewer steps than this view wants guided is made again, to the same noise.
@@ -195,9 +213,9 @@ class View:
             for key, record in self._made.items()
         }
         references = tuple((key, (self._kept | fresh)[key]) for key in self._keys)
-        right = whole.frames(layout.hop, layout.view).each(copied)
-        after = StreamState(before.index + 1, right, references, before.shift)
-        return Made(after, whole, before.frame(self.plan), layout.hop)
+        right = whole.frames(self.hop, self.hop + layout.overlap).each(copied)
+        after = StreamState(before.index + 1, right, references, before.shift + self.hop - layout.hop)
+        return Made(after, whole, self.frame, self.hop)
 
 
 def step_views(model: Model, views: Sequence[View]) -> None:

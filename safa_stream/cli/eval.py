@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seams.add_argument("--classes", default="", help="sounds to measure, with commas (default: all)")
     seams.add_argument("--seeds", type=count, default=8, help="sounds a class and way (default: 8)")
     seams.add_argument("--views", type=count, default=5, help="views a sound (default: 5)")
+    seams.add_argument("--hop", type=count, help="frames that each view adds, if fewer than usual (with --ways stream)")
     seams.add_argument("--ways", default="", help="compared ways, with commas (default: all)")
     seams.add_argument("--on-latents", action="store_true", help="measure the latents' own log-mel: faster, no clicks")
     seams.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the profiles")
@@ -122,7 +123,7 @@ def _seams(options: argparse.Namespace) -> int:
         names(options.classes),
         range(options.seeds),
         {name: WAYS[name] for name in chosen},
-        Settings(options.views, options.steps, options.guidance),
+        Settings(options.views, options.steps, options.guidance, hop=options.hop),
         options.on_latents,
         progress(options.quiet),
     )

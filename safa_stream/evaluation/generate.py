@@ -10,6 +10,7 @@ from safa_stream import joint, stream
 from safa_stream.continuation import StreamPlan
 from safa_stream.decode import decode_whole
 from safa_stream.engine import chunks
+from safa_stream.errors import UsageError
 from safa_stream.layout import ViewLayout
 from safa_stream.models.builtin.features import Array
 from safa_stream.models.interface import Encoded, Model
@@ -46,13 +47,21 @@ WAYS: dict[str, Way] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all sounds of a comparison share. None: the model's default."""
+    """What all sounds of a comparison share. None: the model's default. hop: frames that each view of a stream adds,
+    where that is fewer than its layout's, as with hops on bars.
+    """
 
     views: int = 5
     steps: int | None = None
     guidance: float | None = None
     overlap: float | None = None
     reference_ratio: float = 0.3
+    hop: int | None = None
+
+    def measured(self, model: Model) -> ViewLayout:
+        """Where views and overlaps lie in the sound: that of views as long as the hop and the overlap."""
+        layout = self.layout(model)
+        return layout if self.hop is None else ViewLayout(self.hop + layout.overlap, layout.overlap)
 
     def layout(self, model: Model) -> ViewLayout:
         """The view layout."""
@@ -79,19 +88,21 @@ def latents(model: Model, prompt: str, way: Way, settings: Settings, seed: int) 
     layout, table = settings.layout(model), model.solver(settings.steps_of(model))
     encoded, guidance = encode(model, prompt, seed), settings.guidance_of(model)
     if way.kind == "joint":
+        if settings.hop is not None:
+            raise UsageError("hops of their own are for streams; joint views lie where their canvas puts them")
         canvas_plan = joint.JointPlan(layout, table, way.method, way.interval, settings.reference_ratio, seed=seed)
         return model.to_numpy(joint.generate(model, canvas_plan, settings.views, encoded, guidance))
     plan = StreamPlan(layout, table, way.schedule, settings.reference_ratio, seed=seed, method=way.method)
     state, parts = stream.begin(plan), []
     for _ in range(settings.views):
-        state, hop = stream.advance(model, plan, state, encoded, guidance)
+        state, hop = stream.advance(model, plan, state, encoded, guidance, settings.hop)
         parts.append(model.to_numpy(hop))
     return np.concatenate([*parts, model.to_numpy(stream.flush(state))], axis=1)
 
 
 def sound(model: Model, prompt: str, way: Way, settings: Settings, seed: int) -> tuple[Array, list[int]]:
     """Samples [channels, N] of the same, and the samples where its chunks meet."""
-    if way.kind == "joint":
+    if way.kind == "joint" or settings.hop is not None:
         return decode_whole(model.decoder(), latents(model, prompt, way, settings, seed), seed), []
     scene = Scene(
         parse_prompts(prompt),

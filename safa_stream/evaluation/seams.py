@@ -83,7 +83,7 @@ def measure(
 
 
 def _add(found: Found, model: Model, prompt: str, way: Way, settings: Settings, seed: int, on_latents: bool) -> None:
-    layout = settings.layout(model)
+    layout = settings.measured(model)
     width = layout.linear_width(settings.views)
     if on_latents and way.method != "independent":
         mel = _log_mel_of(model)(latents(model, prompt, way, settings, seed))

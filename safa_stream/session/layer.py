@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 
@@ -26,6 +27,8 @@ FADE_SECONDS = 0.03
 RETURN_SECONDS = 1.0
 #: What was heard before is gone back to once so many seconds of it and of what follows are there.
 BACK_SECONDS = 2.0
+#: A frame beside the right one will do for a change at a time: a tempo that is followed never stands quite still.
+NEAR = 1
 #: A view that is held firmly to its reference takes it in for this share of the steps.
 FIRM_RATIO = 0.6
 
@@ -37,6 +40,7 @@ class Settings:
     steps: int | None = None
     guidance: float | None = None
     reference_ratio: float | None = None
+    hops: str | None = None
 
     def over(self, other: Settings) -> Settings:
         """These, and the other's where these are None."""
@@ -54,7 +58,11 @@ class Aim(Enum):
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """A view of one layer in the making. The engine steps `view`; `finish` then decodes it, without the session."""
+    """A view of one layer in the making. The engine steps `view`; `finish` then decodes it, without the session.
+
+    cut_at: as of its layer when it was begun; foretold: from which frame on it is told of commands that still wait, by
+    their numbers.
+    """
 
     layer: int
     aim: Aim
@@ -64,6 +72,19 @@ class Work:
     leveller: Leveller
     model: Model
     making: Making
+    cut_at: int | None = None
+    foretold: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """The frame after the last that will be final."""
+        return self.view.frame + self.view.hop
+
+    def told_with(self, before: Mapping[int, float]) -> dict[int, float]:
+        """What the layer's sound will have been told ahead once the view is there; `before`: what it has been."""
+        if self.aim is not Aim.NEXT:
+            return dict(self.foretold)
+        return self.foretold | {number: frame for number, frame in before.items() if frame < self.view.frame}
 
     def finish(self) -> Finished:
         """Decode what the view added; called once all its steps are made."""
@@ -91,7 +112,12 @@ class Leaving:
 
 @dataclass(slots=True, eq=False)
 class Layer:
-    """Mutable; its session is its only user."""
+    """Mutable; its session is its only user.
+
+    waits: the number of the command that will let it be heard, while that waits; cut_at: the frame that a cut need not
+    come before, None for one as soon as may be; foretold: from which frame on its
+    sound was told of commands that still wait, by their numbers.
+    """
 
     number: int
     plan: StreamPlan
@@ -99,7 +125,10 @@ class Layer:
     sound: Sound
     phase: float = 0.0
     ramp: int = 0
+    waits: int | None = None
     aim: Aim = Aim.NEXT
+    cut_at: int | None = None
+    foretold: dict[int, float] = field(default_factory=dict)
     back_sample: int = 0
     pending: Sound | None = None
     firm: bool = False
@@ -131,8 +160,8 @@ class Layer:
         if self.aim is Aim.CUT:
             # Frames that the schedule leaves to the past to the end may already have been heard when the view is done.
             kept = int(np.floor(self.plan.layout.overlap * self.plan.schedule.kept))
-            frame = self.frame_at(position + round(expected * rate), per_frame) - kept
-            found = sounds.cut(self.sound, self.plan, decoder, max(0, frame))
+            frame = max(self.frame_at(position + round(expected * rate), per_frame), self.cut_at or 0)
+            found = sounds.cut(self.sound, self.plan, decoder, max(0, frame - kept))
             if found is not None:
                 return found
         if self.aim is Aim.BACK:
@@ -148,6 +177,7 @@ class Layer:
         """Go on with a finished view. `position`: the session's next sample."""
         work, made = finished.work, finished.sound
         self.work, self.firm = None, False
+        self.foretold = work.told_with(self.foretold)
         if work.aim is Aim.NEXT:
             # A bed may have moved the clock while the view was made.
             self.sound = replace(made, origin=self.sound.origin)
@@ -163,6 +193,11 @@ class Layer:
         since = max(position, made.begin)
         self.leaving = Leaving(self.sound.slice(since, round(FADE_SECONDS * rate)), since)
         self.sound, self.bed, self.bed_return = made, None, None
+
+    def recalled(self, number: int) -> float | None:
+        """The frame from which on its sound was told of a command whose time has come now; None if it was not."""
+        early = None if self.work is None else self.work.foretold.pop(number, None)
+        return self.foretold.pop(number, early)
 
     def watched(self, finished: Finished, rate: int) -> Alarm | None:
         """Show the guard what a view added."""

@@ -11,6 +11,7 @@ from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import SceneError
 from safa_stream.scene import FORMAT as SCENE_FORMAT
 from safa_stream.scene import Scene, WeightedPrompt, json_object, parse_prompts, prompts_from_json
+from safa_stream.session import tempo
 from safa_stream.session.messages import LARGEST_LAYERS
 from safa_stream.session.mixing import Strip
 
@@ -37,7 +38,8 @@ class LayerScene:
 class LiveScene:
     """All that recreates a live sound but what is done to it while it runs. None stands for the model's default.
 
-    channels: of the session for as long as it lasts, 2 to 16.
+    channels: of the session for as long as it lasts, 2 to 16; bpm, beats_per_bar: the tempo that a session of it begins
+    with; a scene that is recalled leaves the tempo alone. hops: as of `Configure`.
     """
 
     layers: tuple[LayerScene, ...]
@@ -49,6 +51,9 @@ class LiveScene:
     lufs: float = -23.0
     model: str = "builtin"
     channels: int = 2
+    bpm: float = tempo.DEFAULT_BPM
+    beats_per_bar: float = tempo.DEFAULT_BAR
+    hops: str = tempo.FREE
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.layers) <= LARGEST_LAYERS:
@@ -62,6 +67,7 @@ class LiveScene:
             raise SceneError(
                 f"live scene field 'channels' must be a whole number from 2 to {LARGEST_CHANNELS}, not {count!r}"
             )
+        tempo.check(self.bpm, self.beats_per_bar, self.hops)
         self.settings(self.layers[0])
 
     def settings(self, layer: LayerScene) -> Scene:

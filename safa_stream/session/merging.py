@@ -44,7 +44,7 @@ class Moment:
 
 def begun(state: State, command: m.Command, number: int, before: MixState) -> None:
     """Note a command that was carried out just now, its line the journal's last. before: the mixer ahead of it."""
-    if not isinstance(command, m.Mix) or command.at is not None:
+    if not isinstance(command, m.Mix) or not _at_once(command):
         state.moment = None
         return
     part, moment = Part(command, number, state.log[-1]), state.moment
@@ -60,7 +60,7 @@ def merged(state: State, command: m.Command) -> int | None:
     That is the layer's latest in this moment, with a ramp of the same length. Raises UsageError, and nothing changes.
     """
     moment = state.moment
-    if moment is None or not isinstance(command, m.Mix) or command.at is not None:
+    if moment is None or not isinstance(command, m.Mix) or not _at_once(command):
         return None
     if not moment.lasts(state, state.mix):
         return None
@@ -81,6 +81,11 @@ def merged(state: State, command: m.Command) -> int | None:
     part.line["command"] = part.command
     state.moment = replace(moment, after=state.mix, parts=parts)
     return part.number
+
+
+def _at_once(command: m.Command) -> bool:
+    """Whether it waits for nothing."""
+    return command.at is None and command.quantise is None
 
 
 def _taken_back(moment: Moment, parts: tuple[Part, ...], layer: int | None) -> tuple[MixState, tuple[Part, ...]]:

@@ -19,10 +19,15 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Base of all commands. `at`: carry it out at this sample, now where it is None or past."""
+    """Base of all commands. `at`: carry it out at this sample, now where it is None or past.
+
+    quantise: wait, from `at` or now on, for the next line of the tempo's grid: "beat", "bar", "2 beats", "4 bars" and
+    so on. What waits moves with the grid when the tempo changes.
+    """
 
     name: ClassVar[str] = ""
     at: int | None = None
+    quantise: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +91,17 @@ class Mix(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configure(Command):
-    """How views are made from the next one on. layer None: of all layers, whatever they had. reference_ratio: 0..1."""
+    """How views are made from the next one on. layer None: of all layers, whatever they had. reference_ratio: 0..1.
+
+    hops: "free", or lines as in `quantise` on which views begin to be heard, as near as frames and the overlap allow.
+    """
 
     name: ClassVar[str] = "configure"
     layer: int | None = None
     steps: int | None = None
     guidance: float | None = None
     reference_ratio: float | None = None
+    hops: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +163,19 @@ class RecallScene(Command):
     morph: float = 4.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tempo(Command):
+    """Change the tempo's grid from this sample on: beats a minute, the beat here, beats a bar.
+
+    beat: None lets beats go on without a jump. Bars begin at whole multiples of beats_per_bar.
+    """
+
+    name: ClassVar[str] = "tempo"
+    bpm: float | None = None
+    beat: float | None = None
+    beats_per_bar: float | None = None
+
+
 COMMANDS: tuple[type[Command], ...] = (
     Prompt,
     AddLayer,
@@ -167,6 +189,7 @@ COMMANDS: tuple[type[Command], ...] = (
     CaptureLoop,
     SaveScene,
     RecallScene,
+    Tempo,
 )
 
 
@@ -277,6 +300,16 @@ class LayerEnded(Event):
     layer: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TempoChanged(Event):
+    """The grid is another from sample `position` on, where the beat is `beat`."""
+
+    name: ClassVar[str] = "tempo"
+    bpm: float
+    beat: float
+    beats_per_bar: float
+
+
 EVENTS: tuple[type[Event], ...] = (
     Applied,
     Refused,
@@ -288,4 +321,5 @@ EVENTS: tuple[type[Event], ...] = (
     LoopReady,
     SceneSaved,
     LayerEnded,
+    TempoChanged,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -18,17 +18,21 @@ from safa_stream.session.livescene import LayerScene, check_layer
 from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound
 from safa_stream.session.state import State
+from safa_stream.session.tempo import check_hops
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.swap import GOLDEN
 
 
-def add(state: State, scene: LayerScene, ramp: int) -> tuple[str, ...]:
-    """Begin a layer; returns the words that meant nothing. ramp: samples over which it fades in once it is there.
+def add(state: State, scene: LayerScene, ramp: int) -> None:
+    """Begin a layer. ramp: samples over which it fades in once it is there.
 
     Its place in the mixer is the caller's to make.
     """
     model, facts = state.model, state.model.facts
-    settings = replace(state.scene.settings(scene), **asdict(state.settings))
+    own = state.settings
+    settings = replace(
+        state.scene.settings(scene), steps=own.steps, guidance=own.guidance, reference_ratio=own.reference_ratio or 0.0
+    )
     told = model.encode(scene.prompts, scene.negative, scene.seed)
     plan = engine.stream_plan(model, settings)
     phase = scene.layer * GOLDEN % 1.0
@@ -42,11 +46,10 @@ def add(state: State, scene: LayerScene, ramp: int) -> tuple[str, ...]:
     )
     first = Turn(0.0, 0.0, scene.prompts, scene.negative, scene.seed, told)
     state.layers[scene.layer] = Layer(scene.layer, plan, Timeline((first,)), sound, phase, ramp=ramp)
-    return told.unknown_words
 
 
-def add_asked(state: State, command: m.AddLayer) -> tuple[str, ...]:
-    """Begin the layer that a command asks for and give it its place in the mixer; the words that meant nothing.
+def add_asked(state: State, command: m.AddLayer) -> int:
+    """Begin the layer that a command asks for and give it its place in the mixer; its number.
 
     Raises UsageError where its number is taken, none is free, or a value is out of range.
     """
@@ -61,9 +64,9 @@ def add_asked(state: State, command: m.AddLayer) -> tuple[str, ...]:
         raise UsageError(f"field 'layer': there is a layer {number} already; remove it or take another number")
     strip = Strip(gain=command.gain, pan=command.pan)
     ramp = state.samples(command.ramp)
-    unknown = add(state, LayerScene(number, command.prompts, command.negative, command.seed or 0, strip), ramp)
+    add(state, LayerScene(number, command.prompts, command.negative, command.seed or 0, strip), ramp)
     state.mix = mixing.add(state.mix, number, strip)
-    return unknown
+    return number
 
 
 def remove(state: State, layer: Layer, ramp: int) -> None:
@@ -98,7 +101,9 @@ def configure(state: State, command: m.Configure) -> None:
     Scene((WeightedPrompt("rain"),), steps=command.steps, guidance=command.guidance, reference_ratio=ratio)
     if command.steps is not None:
         state.model.solver(command.steps)
-    asked = Settings(command.steps, command.guidance, command.reference_ratio)
+    if command.hops is not None:
+        check_hops(command.hops)
+    asked = Settings(command.steps, command.guidance, command.reference_ratio, command.hops)
     if layer is not None:
         layer.own = asked.over(layer.own)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
 
 from safa_stream.errors import UsageError
 from safa_stream.session import messages as m
@@ -12,7 +11,7 @@ from safa_stream.session.guard import Guard
 from safa_stream.session.layer import Settings
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.state import LARGEST_SCENES, State
-from safa_stream.session.timeline import Turn
+from safa_stream.session.timeline import Goal
 
 
 def scene_of(state: State) -> LiveScene:
@@ -20,12 +19,20 @@ def scene_of(state: State) -> LiveScene:
     layers = tuple(
         LayerScene(number, last.prompts, last.negative, last.seed, state.strip(number))
         for number, layer in sorted(state.layers.items())
-        if layer.ends_at is None
+        if layer.ends_at is None and layer.waits is None
         for last in (layer.timeline.last,)
     )
     if not layers:
         raise UsageError("the session has no layer that stays")
-    return replace(state.scene, layers=layers, master=state.strip(None), **asdict(state.settings))
+    grid = state.grid
+    return replace(
+        state.scene,
+        layers=layers,
+        master=state.strip(None),
+        bpm=grid.bpm,
+        beats_per_bar=grid.beats_per_bar,
+        **asdict(state.settings),
+    )
 
 
 def save(state: State, name: str) -> m.SceneSaved:
@@ -39,40 +46,53 @@ def save(state: State, name: str) -> m.SceneSaved:
     return m.SceneSaved(position=state.position, scene=name, content=content)
 
 
-def recall(state: State, command: m.RecallScene) -> tuple[str, ...]:
+def goals(state: State, command: m.RecallScene) -> dict[int, Goal]:
+    """What each layer of a scene is told when it is recalled; nothing where it cannot be."""
+    try:
+        return {one.layer: Goal(one.prompts, one.negative, one.seed) for one in content(state, command).layers}
+    except UsageError:
+        return {}
+
+
+def recall(state: State, command: m.RecallScene, number: int) -> tuple[str, ...]:
     """Move to a scene: prompts morph, strips ramp, layers that it lacks fade out, new ones fade in."""
     ramp = state.samples(command.morph, "morph")
-    scene = LiveScene.from_value(_content(state, command.scene))
+    scene = content(state, command)
     if scene.model != state.scene.model:
         raise UsageError(f"the scene is of model {scene.model!r}, this session's is {state.scene.model!r}")
-    told = {one.layer: state.model.encode(one.prompts, one.negative, one.seed) for one in scene.layers}
+    aims = {number: turns.turn_to(state, 0.0, command.morph, goal) for number, goal in goals(state, command).items()}
     for layer_scene in scene.layers:
         layer = state.layers.get(layer_scene.layer)
         if layer is None:
             roster.add(state, layer_scene, ramp)
             state.mix = mixing.add(state.mix, layer_scene.layer, layer_scene.strip)
             continue
-        frame = turns.turn_frame(state, layer, now=False)
-        morph = ramp / state.model.facts.samples_per_frame
-        new = Turn(frame, morph, layer_scene.prompts, layer_scene.negative, layer_scene.seed, told[layer.number])
-        layer.timeline, layer.guard = layer.timeline.turned(new), Guard()
+        if layer.waits == number:
+            state.mix = mixing.set_strip(state.mix, layer.number, layer_scene.strip, 0)
+            continue
+        aim = aims[layer.number]
+        if turns.is_heard(command, aim.goal, layer.timeline.last.goal):
+            frame = turns.turn_frame(state, layer, turns.is_timed(command), number)
+            layer.timeline, layer.guard = layer.timeline.turned(replace(aim, at=frame)), Guard()
         if layer.ends_at is not None:
             layer.ends_at = None
             state.mix = mixing.fade_in(state.mix, layer.number, ramp)
         state.mix = mixing.set_strip(state.mix, layer.number, layer_scene.strip, ramp)
     wanted = {layer_scene.layer for layer_scene in scene.layers}
-    for number, layer in state.layers.items():
-        if number not in wanted and layer.ends_at is None:
+    for other, layer in state.layers.items():
+        if other not in wanted and layer.ends_at is None:
             roster.remove(state, layer, ramp)
     state.mix = mixing.set_strip(state.mix, None, scene.master, ramp)
-    state.settings = Settings(scene.steps, scene.guidance, scene.reference_ratio)
-    return tuple(dict.fromkeys(word for encoded in told.values() for word in encoded.unknown_words))
+    state.settings = Settings(scene.steps, scene.guidance, scene.reference_ratio, scene.hops)
+    return tuple(dict.fromkeys(word for aim in aims.values() for word in aim.told.unknown_words))
 
 
-def _content(state: State, scene: str | dict[str, Any]) -> Any:
-    if not isinstance(scene, str):
-        return scene
-    if scene not in state.scenes:
-        kept = ", ".join(sorted(state.scenes)) or "none"
-        raise UsageError(f"field 'scene': no scene {scene!r} is kept; there are {kept}")
-    return state.scenes[scene]
+def content(state: State, command: m.RecallScene) -> LiveScene:
+    """The scene that a command recalls. Raises UsageError where none of that name is kept, or what is given is none."""
+    scene = command.scene
+    if isinstance(scene, str):
+        if scene not in state.scenes:
+            kept = ", ".join(sorted(state.scenes)) or "none"
+            raise UsageError(f"field 'scene': no scene {scene!r} is kept; there are {kept}")
+        scene = state.scenes[scene]
+    return LiveScene.from_value(scene)

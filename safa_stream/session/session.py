@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,22 @@ import numpy as np
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
 from safa_stream.scene import format_prompts
-from safa_stream.session import merging, mixing, roster, safety, scenes, steering, telling, turns
+from safa_stream.session import (
+    beginnings,
+    foretelling,
+    merging,
+    mixing,
+    roster,
+    safety,
+    scenes,
+    steering,
+    telling,
+    turns,
+    waiting,
+)
 from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
+from safa_stream.session.hops import hop_of
 from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
@@ -32,10 +45,9 @@ from safa_stream.session.state import (
     BACK_SECONDS,
     HEARD_SECONDS,
     LARGEST_EVENTS,
-    LARGEST_QUEUE,
     State,
-    Waiting,
 )
+from safa_stream.session.tempo import FREE, Grid
 from safa_stream.session.timeline import Turn
 from safa_stream.stream import View
 from safa_stream.types import Chunk, FloatArray
@@ -71,6 +83,11 @@ class Session:
         return self.state.rate
 
     @property
+    def heard_grid(self) -> Grid:
+        """Which beat is heard at which sample: the limiter lets all be heard `limiter.delay` samples later."""
+        return self.state.grid.later(self.state.limiter.delay)
+
+    @property
     def begun(self) -> bool:
         """Whether all that the session began with can be heard."""
         return self.state.position > 0 or all(layer.heard_from is not None for layer in self.state.layers.values())
@@ -96,8 +113,7 @@ class Session:
         limiter, and as late as what the limiter lets out. So the sum of all layers is the whole wherever master and
         limiter leave it alone. One that was not asked for before begins with as much silence as the limiter is late.
         """
-        self._due()
-        start, blocks = self.state.position, {}
+        start, blocks = self.state.position, dict[int, FloatArray]()
         for number, layer in self.state.layers.items():
             if layer.heard_from is None:
                 continue
@@ -107,10 +123,13 @@ class Session:
                 self.state.tell(m.BedBegan(position=start, layer=number))
             if ended is not None:
                 self.state.tell(m.BedEnded(position=start, layer=number, samples=ended))
-        self.state.mix, mixed, stems = mixing.mix_apart(self.state.mix, blocks, count, layers)
+        parts = list(self._mixed(blocks, start, count, layers))
+        mixed = np.concatenate([part for part, _ in parts], axis=1)
+        stems = {layer: np.concatenate([apart[layer] for _, apart in parts], axis=1) for layer in layers}
         self.state.limiting, out = safety.limit(self.state.limiter, self.state.limiting, mixed)
         self._meter(blocks, out)
         self._end_layers()
+        self._look_ahead()
         chunk = Chunk(out, start, self.state.sequence, self.state.rate, 0.0)
         self.state.sequence += 1
         return chunk, self._delayed(stems)
@@ -125,6 +144,23 @@ class Session:
             out[number], kept[number] = line[:, : stem.shape[1]], line[:, stem.shape[1] :]
         self.state.stems = kept
         return out
+
+    def _mixed(
+        self, blocks: Mapping[int, FloatArray], start: int, count: int, apart: Collection[int]
+    ) -> Iterator[tuple[FloatArray, dict[int, FloatArray]]]:
+        """The block's parts, and those of layers by themselves.
+
+        A command that waits for a sample within the block is carried out just before that sample. What each layer has
+        is heard for the block as a whole; which commands come when is a matter of the mix alone.
+        """
+        stop = start + count
+        while self.state.position < stop:
+            self._due()
+            first = self.state.position
+            last = min([stop, *(waiting.at for waiting in self.state.waiting[:1])])
+            part = {n: block[:, first - start : last - start] for n, block in blocks.items() if n in self.state.layers}
+            self.state.mix, mixed, stems = mixing.mix_apart(self.state.mix, part, last - first, apart)
+            yield mixed, stems
 
     def _meter(self, blocks: Mapping[int, FloatArray], out: FloatArray) -> None:
         """Note how high the block was, behind every layer's gain and at the end."""
@@ -175,8 +211,10 @@ class Session:
         frame, view = base.views.frame(layer.plan), base.views.index
         if made_with < wanted:
             state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=wanted))
-        heard = _heaviest(layer.timeline.weights(frame + layer.hop / 2))
-        told = turns.told(layer.timeline, heard, frame, layer.plan.layout)
+        timeline, foretold = foretelling.told_ahead(state, layer, frame + layer.plan.layout.view)
+        hop = hop_of(state.grid, layer, base, settings.hops or FREE, state.model.facts.samples_per_frame)
+        heard = _heaviest(timeline.weights(frame + hop / 2))
+        told = turns.told(timeline, heard, frame, layer.plan.layout)
         plan = replace(
             layer.plan,
             table=state.model.solver(made_with),
@@ -186,7 +224,7 @@ class Session:
         work = Work(
             number,
             layer.aim,
-            View(state.model, plan, base.views, told, guidance),
+            View(state.model, plan, base.views, told, guidance, hop),
             base,
             state.decoder,
             state.leveller,
@@ -196,8 +234,10 @@ class Session:
                 made_with,
                 guidance,
             ),
+            layer.cut_at,
+            foretold,
         )
-        layer.work, layer.aim = work, Aim.NEXT
+        layer.work, layer.aim, layer.cut_at = work, Aim.NEXT, None
         state.note("start", layer=number, steps=steps, expected=expected)
         return work
 
@@ -210,7 +250,8 @@ class Session:
         self.state.note("complete", layer=work.layer)
         first = layer.heard_from is None
         layer.taken(finished, self.state.position, self.state.rate)
-        if first and self.state.position > 0:
+        foretelling.keep_up(self.state)
+        if first and self.state.position > 0 and layer.waits is None:
             ramp = max(layer.ramp, round(FADE_SECONDS * self.state.rate))
             self.state.mix = mixing.fade_in(self.state.mix, work.layer, ramp)
         alarm = layer.watched(finished, self.state.rate)
@@ -247,7 +288,7 @@ class Session:
         """Give up all views in the making; they are wanted again."""
         for layer in self.state.layers.values():
             if layer.work is not None:
-                layer.aim, layer.work = layer.work.aim, None
+                layer.aim, layer.cut_at, layer.work = layer.work.aim, layer.work.cut_at, None
 
     # What is asked for ---------------------------------------------------------------------------------------------
 
@@ -260,12 +301,10 @@ class Session:
         if part_of is not None:
             return part_of
         number, command, mix = self.state.commands + 1, steering.resolved(command), self.state.mix
-        if command.at is not None and command.at > self.state.position:
-            if len(self.state.waiting) >= LARGEST_QUEUE:
-                raise UsageError(f"{LARGEST_QUEUE} commands are waiting for their time; no more can")
+        later = waiting.of(self.state, command, number)
+        if later is not None:
             self.state.note("command", number=number, command=command)
-            self.state.waiting.append(Waiting(command.at, number, command))
-            self.state.waiting.sort(key=lambda waiting: (waiting.at, waiting.number))
+            waiting.add(self.state, later)
         else:
             events = steering.carry_out(self.state, command, number)
             self.state.note("command", number=number, command=command)
@@ -273,17 +312,25 @@ class Session:
             for event in events:
                 self.state.tell(event)
         self.state.commands = number
+        self._look_ahead()
         return number
 
+    def _look_ahead(self) -> None:
+        """Have made ahead what waits for its time."""
+        beginnings.prepare(self.state)
+        foretelling.keep_up(self.state)
+
     def _due(self) -> None:
-        """Carry out what has its time in this block."""
+        """Carry out what has its time at this sample."""
         while self.state.waiting and self.state.waiting[0].at <= self.state.position:
-            waiting = self.state.waiting.pop(0)
+            due = self.state.waiting.pop(0)
             try:
-                for event in steering.carry_out(self.state, waiting.command, waiting.number):
+                for event in steering.carry_out(self.state, due.command, due.number):
                     self.state.tell(event)
             except UsageError as error:
-                self.state.tell(m.Refused(position=self.state.position, command=waiting.number, reason=str(error)))
+                for layer in self.state.layers.values():
+                    layer.recalled(due.number)
+                self.state.tell(m.Refused(position=self.state.position, command=due.number, reason=str(error)))
 
     def _end_layers(self) -> None:
         state = self.state

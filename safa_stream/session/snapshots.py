@@ -31,11 +31,12 @@ from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.session import Session
 from safa_stream.session.sound import WHOLE_TAKES, Making, Sound, Take
 from safa_stream.session.state import State, Waiting
+from safa_stream.session.tempo import Grid
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
 
-FORMAT, KEY = "safa-session-snapshot-1", "safa_session"
-_PLAIN = ("sequence", "commands", "lines", "frozen", "scenes")
+FORMAT, KEY = "safa-session-snapshot-2", "safa_session"
+_PLAIN = ("sequence", "commands", "lines", "frozen", "scenes", "prepared")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +64,7 @@ def capture(session: Session) -> Captured:
         "model": f"{state.model.facts.name} {state.model.facts.version}",
         "scene": state.scene.as_dict(),
         "settings": asdict(state.settings),
+        "grid": state.grid.as_dict(),
         **{name: copy(getattr(state, name)) for name in _PLAIN},
         "waiting": [_waiting_out(one) for one in state.waiting],
         "held_back": [_waiting_out(one) for one in state.held_back],
@@ -96,6 +98,7 @@ def _state(model: Model, about: dict[str, Any], tensors: Mapping[str, AnyNumpy])
     for name in _PLAIN:
         setattr(state, name, about[name])
     state.settings = Settings(**about["settings"])
+    state.grid = Grid.from_dict(about["grid"])
     state.waiting = [_waiting_in(one) for one in about["waiting"]]
     state.held_back = [_waiting_in(one) for one in about["held_back"]]
     state.mix = mixing.MixState.from_tensors(tensors, "mix/")
@@ -116,14 +119,17 @@ def _layer_out(state: State, layer: Layer, tensors: Tensors) -> dict[str, Any]:
         tensors[f"{at}guard/first/{number}"] = hop.envelopes
     for number, envelopes in enumerate(layer.guard.recent):
         tensors[f"{at}guard/recent/{number}"] = envelopes
-    aim = layer.aim if layer.work is None else layer.work.aim
+    aim, cut_at = (layer.aim, layer.cut_at) if layer.work is None else (layer.work.aim, layer.work.cut_at)
     return {
         "turns": [_turn_out(turn) for turn in layer.timeline.turns],
         "held_at": layer.timeline.held_at,
         "own": asdict(layer.own),
         "phase": layer.phase,
         "ramp": layer.ramp,
+        "waits": layer.waits,
         "aim": aim.value,
+        "cut_at": cut_at,
+        "foretold": list(layer.foretold.items()),
         "back_sample": layer.back_sample,
         "firm": layer.firm,
         "heard_from": layer.heard_from,
@@ -146,7 +152,8 @@ def _layer_in(state: State, number: int, values: dict[str, Any], tensors: Mappin
     layer = state.layers[number]
     layer.timeline = Timeline(tuple(turns), values["held_at"])
     layer.sound = _sound_in(state, layer.sound.decoding.seed, values["takes"], f"{at}sound/", tensors)
-    for name in ("phase", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
+    layer.foretold = {int(number_of): float(frame) for number_of, frame in values["foretold"]}
+    for name in ("phase", "waits", "cut_at", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
         setattr(layer, name, values[name])
     layer.aim = Aim(values["aim"])
     layer.own = Settings(**values["own"])
@@ -236,8 +243,9 @@ def _turn_in(model: Model, values: dict[str, Any]) -> Turn:
 
 
 def _waiting_out(waiting: Waiting) -> dict[str, Any]:
-    return {"at": waiting.at, "number": waiting.number, "command": command_to_json(waiting.command)}
+    command = command_to_json(waiting.command)
+    return {"at": waiting.at, "number": waiting.number, "command": command, "line": waiting.line}
 
 
 def _waiting_in(values: dict[str, Any]) -> Waiting:
-    return Waiting(values["at"], values["number"], command_from_json(values["command"]))
+    return Waiting(values["at"], values["number"], command_from_json(values["command"]), values["line"])

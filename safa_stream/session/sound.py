@@ -24,8 +24,9 @@ from safa_stream.stream import Made
 from safa_stream.trajectory import Trajectory, copied
 from safa_stream.types import FloatArray
 
-#: Whole trajectories are kept of so many takes: a cut just after the playhead needs those of what is not yet played.
-WHOLE_TAKES = 4
+#: Whole trajectories are kept of so many takes at most, and of so many full hops: a cut just after the playhead needs
+#: those of what is not yet played. Takes that end on lines of the tempo's grid are up to half as long.
+WHOLE_TAKES, WHOLE_HOPS = 8, 4
 #: So many takes are kept at most. A layer that is cut again and again makes many short ones, each with its states.
 MOST_TAKES = 60
 #: Samples that are forgotten at once.
@@ -114,7 +115,8 @@ def pushed(
     sound: Sound, decoder: Decoder, leveller: Leveller, made: Made, latents: FloatArray, making: Making
 ) -> Sound:
     """With one more view: its hop decoded, levelled and appended."""
-    overlap = int(made.trajectory.states.shape[2]) - made.hop_frames
+    assert made.state.past is not None
+    overlap = int(made.state.past.states.shape[2])
     take = Take(
         made.first_frame,
         replace(sound.views, references=()),
@@ -131,14 +133,16 @@ def pushed(
         levels, levelled = level(leveller, sound.levels, stereo(pcm))
         samples = np.concatenate([sound.samples, levelled], axis=1)
     takes = (*sound.takes, take)[-MOST_TAKES:]
-    thin = tuple(replace(t, trajectory=None) for t in takes[:-WHOLE_TAKES])
+    oldest = take.stop - WHOLE_HOPS * (int(made.trajectory.states.shape[2]) - overlap)
+    old = sum(t.stop <= oldest for t in takes[-WHOLE_TAKES:]) + max(0, len(takes) - WHOLE_TAKES)
+    thin = tuple(replace(t, trajectory=None) for t in takes[:old])
     return replace(
         sound,
         samples=samples,
         views=made.state,
         decoding=decoding,
         levels=levels,
-        takes=(*thin, *takes[-WHOLE_TAKES:]),
+        takes=(*thin, *takes[old:]),
     )
 
 

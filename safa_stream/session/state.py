@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Decoder, Model
 from safa_stream.session import messages as m
-from safa_stream.session import mixing, safety
+from safa_stream.session import mixing, safety, tempo
 from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import Leveller, leveller
 from safa_stream.session.livescene import LiveScene, check_layer
@@ -29,19 +29,21 @@ LONGEST_RAMP = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A command whose time has not come, or that a frozen scene holds back."""
+    """A command whose time has not come, or that a frozen scene holds back. line: the beat that it waits for."""
 
     at: int
     number: int
     command: m.Command
+    line: float | None = None
 
 
 @dataclass(slots=True, eq=False)
 class State:
     """Mutable; its session is its only user.
 
-    settings: how views of layers without settings of their own are made; stems: of layers that somebody hears apart,
-    the last samples, which are as late as the limiter's; moment: mix commands that others can still become a part of.
+    settings: how views of layers without settings of their own are made; prepared: numbers of commands that wait and
+    whose layers are being made; stems: of layers that somebody hears apart, the last samples, which are as late as the
+    limiter's; moment: mix commands that others can still become a part of.
     """
 
     model: Model
@@ -52,11 +54,13 @@ class State:
     mix: mixing.MixState
     scene: LiveScene
     settings: Settings
+    grid: tempo.Grid
     layers: dict[int, Layer] = field(default_factory=dict)
     sequence: int = 0
     commands: int = 0
     frozen: bool = False
     waiting: list[Waiting] = field(default_factory=list)
+    prepared: list[int] = field(default_factory=list)
     held_back: list[Waiting] = field(default_factory=list)
     captures: list[Waiting] = field(default_factory=list)
     scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -80,7 +84,8 @@ class State:
             safety.begin(limiter, scene.channels),
             mixing.begin(rate, {layer.layer: layer.strip for layer in scene.layers}, scene.master, scene.channels),
             scene,
-            Settings(scene.steps, scene.guidance, scene.reference_ratio),
+            Settings(scene.steps, scene.guidance, scene.reference_ratio, scene.hops),
+            tempo.begin(rate, scene.bpm, scene.beats_per_bar),
         )
 
     @property

@@ -6,8 +6,8 @@ import secrets
 from dataclasses import replace
 
 from safa_stream.errors import UsageError
+from safa_stream.session import beginnings, roster, scenes, turns, waiting
 from safa_stream.session import messages as m
-from safa_stream.session import roster, scenes, turns
 from safa_stream.session.layer import Aim
 from safa_stream.session.loops import Capture, Part
 from safa_stream.session.sound import back
@@ -25,9 +25,9 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
             if state.frozen:
                 turns.hold_back(state, command, number)
             else:
-                start, unknown = turns.turn(state, command)
+                start, unknown = turns.turn(state, command, number)
         case m.AddLayer():
-            unknown = roster.add_asked(state, command)
+            unknown = beginnings.add(state, command, number)
         case m.RemoveLayer():
             roster.remove(state, state.layer(command.layer), state.samples(command.ramp))
         case m.Mix():
@@ -35,7 +35,7 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
         case m.Configure():
             roster.configure(state, command)
         case m.Reseed():
-            start = turns.reseed(state, command)
+            start, unknown = turns.turn(state, command, number)
         case m.Reanchor():
             state.layer(command.layer).firm = True
             more.append(
@@ -50,9 +50,16 @@ def carry_out(state: State, command: m.Command, number: int) -> list[m.Event]:
         case m.SaveScene():
             more.append(scenes.save(state, command.scene))
         case m.RecallScene():
-            unknown = scenes.recall(state, command)
+            unknown = scenes.recall(state, command, number)
+            for layer in list(state.layers.values()):
+                if layer.waits == number:
+                    beginnings.begin(state, layer, state.samples(command.morph, "morph"))
+        case m.Tempo():
+            more.append(waiting.change_tempo(state, command))
         case _:
             raise UsageError(f"a session cannot carry out {type(command).__name__}")
+    if number in state.prepared:
+        state.prepared.remove(number)
     return [m.Applied(position=state.position, command=number, start=start, unknown_words=unknown), *more]
 
 
@@ -88,9 +95,9 @@ def _capture(state: State, command: m.CaptureLoop, number: int) -> None:
     state.captures.append(Waiting(state.position, number, command))
 
 
-def capture_of(state: State, waiting: Waiting) -> Capture:
+def capture_of(state: State, asked: Waiting) -> Capture:
     """All that making a loop needs, as it is now."""
-    assert isinstance(waiting.command, m.CaptureLoop)
+    assert isinstance(asked.command, m.CaptureLoop)
     parts = []
     for number, layer in sorted(state.layers.items()):
         heard = layer.timeline.weights(layer.next_frame())
@@ -99,5 +106,5 @@ def capture_of(state: State, waiting: Waiting) -> Capture:
             parts.append((number, Part(layer.sound, layer.plan, told, state.strip(number), layer.plan.seed)))
     guidance = state.guidance(state.settings)
     return Capture(
-        waiting.number, waiting.command.seconds, state.model, state.decoder, tuple(parts), state.strip(None), guidance
+        asked.number, asked.command.seconds, state.model, state.decoder, tuple(parts), state.strip(None), guidance
     )

@@ -44,6 +44,15 @@ def describe(state: State, ready: int) -> dict[str, Any]:
         "delay": state.limiter.delay,
         "ready": ready,
         "frozen": state.frozen,
+        "tempo": {
+            "bpm": state.grid.bpm,
+            "beat": state.grid.beat(state.position),
+            "beats_per_bar": state.grid.beats_per_bar,
+        },
+        "waiting": [
+            {"command": one.number, "type": one.command.name, "at": one.at, "quantise": one.command.quantise}
+            for one in state.waiting
+        ],
         **asdict(state.settings),
         "model": state.model.facts.name,
         "master": {**asdict(state.strip(None)), "level": _shown(state.levels.get(None))},
@@ -67,6 +76,7 @@ def _layer(state: State, layer: Layer) -> dict[str, Any]:
         "lead": round(layer.lead(state.position) / state.rate, 3),
         "bed": layer.bed is not None,
         "ending": layer.ends_at is not None,
+        "waiting": layer.waits is not None,
         "level": _shown(state.levels.get(layer.number)),
         **asdict(layer.own.over(state.settings)),
         **asdict(state.strip(layer.number)),

@@ -12,6 +12,15 @@ from safa_stream.scene import WeightedPrompt
 from safa_stream.types import DoubleArray
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a layer is to be told: prompts, what to keep away from, and the seed that both are encoded with."""
+
+    prompts: tuple[WeightedPrompt, ...]
+    negative: tuple[WeightedPrompt, ...]
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
     """From frame `at` on, over `morph` frames (0: at once), towards these prompts. `told`: their encoding."""
@@ -22,6 +31,11 @@ class Turn:
     negative: tuple[WeightedPrompt, ...]
     seed: int
     told: Encoded
+
+    @property
+    def goal(self) -> Goal:
+        """Where it goes."""
+        return Goal(self.prompts, self.negative, self.seed)
 
     def share(self, frames: DoubleArray) -> DoubleArray:
         """At every frame: 0 before the turn, 1 once it has arrived."""

@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from safa_server.control import Ack, Control, GetState, Join, Open
-from safa_server.header import Header, samples, unpack
+from safa_server.header import TIMED, Header, samples, unpack
 from safa_server.wire import write
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.session.messages import Command
@@ -98,13 +98,13 @@ class SafaClient:
             reading.cancel()
 
     async def open(self, scene: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
-        """Begin a session and return the server's answer; fields as of `control.Open`."""
-        self.opened = await self.ask(Open(scene=scene, **fields))
+        """Begin a session and return the server's answer; fields as of `control.Open`, frames with beat time."""
+        self.opened = await self.ask(Open(scene=scene, **{"header": TIMED, **fields}))
         return self.opened
 
     async def join(self, session: str, token: str | None = None, **fields: Any) -> dict[str, Any]:
-        """Listen to a session; fields as of `control.Join`."""
-        found = await self.ask(Join(session=session, token=token, **fields))
+        """Listen to a session; fields as of `control.Join`, frames with beat time."""
+        found = await self.ask(Join(session=session, token=token, **{"header": TIMED, **fields}))
         self.opened = {**found, "token": found["token"] or token}
         return self.opened
 
@@ -173,7 +173,7 @@ class SafaClient:
 
     async def _resume(self) -> None:
         """Connect and join again, as long as the server keeps the session."""
-        names = {"session", "token", "control", "format", "rate", "channels", "layer"} & set(self.opened)
+        names = {"session", "token", "control", "format", "rate", "channels", "layer", "header"} & set(self.opened)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.opened.get("resume_seconds", 0.0)):
                 for pause in itertools.chain((0.0, 0.1, 0.3), itertools.repeat(1.0)):

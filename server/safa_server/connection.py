@@ -181,7 +181,9 @@ class Connection:
         number: int | None,
     ) -> None:
         """Answer and begin to listen in one step of the event loop, so that nothing is missed or comes too early."""
-        encoding = encoding_of(body.format, body.rate, body.channels, station.rate, station.channels, body.layer)
+        encoding = encoding_of(
+            body.format, body.rate, body.channels, station.rate, station.channels, body.layer, body.header
+        )
         if body.layer is not None and after is None:
             station.check_layer(body.layer)
         fanout = self._hub.fanout(station)
@@ -194,6 +196,7 @@ class Connection:
             rate=encoding.rate,
             channels=encoding.channels,
             layer=encoding.layer,
+            header=encoding.header,
             session_rate=station.rate,
             position=station.position,
             playing=station.playing,

@@ -58,7 +58,7 @@ class Open:
     channels of the audio frames, the session's own where None: more than 2 make a session of so many where the scene
     does not say how many it has; lead: seconds of sound kept ready ahead; name: for people; play: false lets the clock
     stand until `play`; layer: hear this layer alone, as in `join`; token: the server's, where neither a header nor the
-    address carried it.
+    address carried it; header: of the audio frames, 2 with beat time.
     """
 
     scene: str | dict[str, Any]
@@ -71,6 +71,7 @@ class Open:
     play: bool = True
     layer: int | None = None
     token: str | None = None
+    header: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,8 @@ class Join:
     token: the session's, which `control` (to steer it, too) needs; a listener may give the server's, or its listen
     token, instead. channels: the first so many of the session's. layer: hear this layer alone, as it goes into the
     master, on the same clock. from: the last frame that is not wanted again, by sequence number: every later one is
-    sent, the same bytes as before. Without it frames come from now on.
+    sent, the same bytes as before. Without it frames come from now on. header: of the audio frames,
+    2 with beat time.
     """
 
     session: str
@@ -91,6 +93,7 @@ class Join:
     channels: int | None = None
     layer: int | None = None
     from_: int | None = None
+    header: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +175,10 @@ class Opened:
 
     token: the session's secret, for who opened it or may control it; guarded: whether the server wants a token of
     everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
-    long the session waits for a lost client; rate, channels, format: of the frames that follow; layer: whose they are,
-    null for the whole mix; session_rate, position: of the session's clock; credit: samples granted that have not left
-    yet (pull); resumed_from: the first frame that will be sent, where `from` was given: later than asked for if the
-    server no longer has all, null if it has none yet.
+    long the session waits for a lost client; rate, channels, format, header: of the frames that follow; layer: whose
+    they are, null for the whole mix; session_rate, position: of the session's clock; credit: samples granted that have
+    not left yet (pull); resumed_from: the first frame that will be sent, where `from` was given: later than asked for
+    if the server no longer has all, null if it has none yet.
     """
 
     session: str
@@ -185,6 +188,7 @@ class Opened:
     rate: int
     channels: int
     layer: int | None
+    header: int
     session_rate: int
     position: int
     playing: bool

@@ -16,21 +16,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from safa_server import opus
-from safa_server.header import FORMATS, Header, pack
+from safa_server.header import FORMATS, PLAIN, TIMED, BeatTime, Header, pack
 from safa_server.station import Block
 from safa_stream.errors import UsageError
 from safa_stream.rendering.conversion import Resampler, check, with_channels
+from safa_stream.session.tempo import Grid
 from safa_stream.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Format, rate in Hz and channels of frames. layer: whose sound they are, None: the whole mix."""
+    """Format, rate in Hz and channels of frames, and their header. layer: whose sound they are, None: the whole mix."""
 
     format: str
     rate: int
     channels: int
     layer: int | None = None
+    header: int = PLAIN
 
     def __str__(self) -> str:
         of_layer = "" if self.layer is None else f" of layer {self.layer}"
@@ -54,6 +56,7 @@ def encoding_of(
     session_rate: int,
     session_channels: int,
     layer: int | None = None,
+    header: int = PLAIN,
 ) -> Encoding:
     """What a client asked for, the session's own where it did not say. Raises UsageError for what cannot be."""
     if format not in FORMATS:
@@ -66,8 +69,8 @@ def encoding_of(
         opus.check(channels)
         if rate not in (None, opus.RATE):
             raise UsageError(f"Opus frames have a rate of {opus.RATE} Hz, not {rate}")
-        return Encoding(format, opus.RATE, channels, layer)
-    return Encoding(format, session_rate if rate is None else rate, channels, layer)
+        return Encoding(format, opus.RATE, channels, layer, header)
+    return Encoding(format, session_rate if rate is None else rate, channels, layer, header)
 
 
 class Encoder:
@@ -83,6 +86,7 @@ class Encoder:
         self._tail = 0
         self._pending: deque[Header] = deque()
         self._next_block: int | None = None
+        self._grid: Grid | None = None
 
     def push(self, block: Block) -> list[Frame]:
         """The frames that this block completes. Blocks have to follow each other."""
@@ -92,6 +96,7 @@ class Encoder:
         elif block.start != self._next_block:
             raise ValueError(f"block {block.sequence} begins at {block.start}, expected was {self._next_block}")
         self._next_block = block.start + block.samples.shape[1]
+        self._grid = block.grid
         self._expect(block)
         converted = self._resampler.push(samples)
         self._held.append(converted)
@@ -131,8 +136,15 @@ class Encoder:
     def _frame(self, head: Header) -> Frame:
         payload = self._payload(self._take(head.start, head.frames))
         start = head.start - opus.LOOKAHEAD if head.format == "opus" else head.start
-        head = replace(head, start=start, size=len(payload))
+        head = replace(head, start=start, size=len(payload), time=self._time(start))
         return Frame(head.sequence, start, head.frames, pack(head, payload))
+
+    def _time(self, start: int) -> BeatTime | None:
+        """Where in the grid sample `start` at the encoding's rate lies."""
+        if self.encoding.header != TIMED or self._grid is None:
+            return None
+        sample = start * self._from / self.encoding.rate
+        return BeatTime(self._grid.beat(sample), self._grid.bpm_at(sample), self._grid.beats_per_bar)
 
     def _take(self, start: int, count: int) -> FloatArray:
         """[channels, count] from absolute sample `start` on; what came before is forgotten."""

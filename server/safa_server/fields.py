@@ -21,6 +21,7 @@ from safa_stream.session.messages import LARGEST_LAYERS, LONGEST_NAME
 from safa_stream.session.mixing import SILENT
 from safa_stream.session.state import LONGEST_RAMP
 from safa_stream.session.steering import LONGEST_LOOP, SHORTEST_LOOP
+from safa_stream.session.tempo import FARTHEST_BEAT, FASTEST, LONGEST_BAR, SHORTEST_BAR, SLOWEST
 
 LARGEST_WHOLE = 2**63 - 1
 LONGEST_TEXT = 4096
@@ -49,6 +50,10 @@ class Range:
 #: its state besides.
 RANGES: Mapping[str, Range] = {
     "at": Range(0, LARGEST_WHOLE, "samples"),
+    "tempo.bpm": Range(SLOWEST, FASTEST, "BPM"),
+    "tempo.beat": Range(-FARTHEST_BEAT, FARTHEST_BEAT, "beats"),
+    "tempo.beats_per_bar": Range(SHORTEST_BAR, LONGEST_BAR, "beats"),
+    "quantise": Range(1, 64),
     "ack.sequence": Range(0, LARGEST_WHOLE),
     "channels": Range(1, LARGEST_CHANNELS),
     "configure.guidance": Range(0, 100),
@@ -59,6 +64,8 @@ RANGES: Mapping[str, Range] = {
     "from": Range(0, LARGEST_WHOLE),
     "gain": Range(SILENT, 24, "dB"),
     "grant.samples": Range(1, 2**40, "samples"),
+    "header": Range(1, 2),
+    "configure.hops": Range(1, 64),
     "high": Range(-24, 24, "dB"),
     "layer": Range(0, LARGEST_LAYERS - 1),
     "loop.capture.seconds": Range(SHORTEST_LOOP, LONGEST_LOOP, "s"),

@@ -269,7 +269,7 @@ class _Player:
             return
         if self._source is None:
             self._source = self._station.provenance(block.provenance)
-        self._frames += [frame.data[header.SIZE :] for frame in self._encoder.push(block)]
+        self._frames += [frame.data[header.SIZES[header.PLAIN] :] for frame in self._encoder.push(block)]
         if sum(map(len, self._frames)) >= self._settings.chunk_seconds * lyria.RATE * lyria.CHANNELS * 2:
             self._flush()
 

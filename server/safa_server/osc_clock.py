@@ -36,3 +36,7 @@ class SampleClock:
         if not playing or not self._zeros:
             return position + round((clock_ns - now_ns) * self._rate / 1_000_000_000)
         return round((clock_ns - min(self._zeros)) * self._rate / 1_000_000_000)
+
+    def when(self, sample: int) -> int | None:
+        """When a sample leaves, of the monotonic clock; None before any block was seen."""
+        return min(self._zeros) + sample * 1_000_000_000 // self._rate if self._zeros else None

@@ -29,6 +29,7 @@ from safa_stream.session.messages import (
     Reseed,
     Rewind,
     SaveScene,
+    Tempo,
 )
 from safa_stream.session.state import BACK_SECONDS
 
@@ -161,6 +162,7 @@ SPELLINGS: tuple[Spelling, ...] = (
     _configure("steps", "Solver steps of each view."),
     _configure("guidance", "How closely to follow the words."),
     _configure("reference_ratio", "Share of the steps in which the reference is swapped in."),
+    _configure("hops", 'Lines on which views begin to be heard, such as "bar"; "free" for none.'),
     _S(("seed", "layer/N/seed"), Reseed, ("seed", "now"), 1, "Another seed: the same words, another place."),
     _S(("reanchor", "layer/N/reanchor"), Reanchor, (), 0, "Hold the next view more firmly to the reference."),
     _S(("freeze",), Freeze, ("on",), 0, "Hold the scene as it is; with 0 let it go on."),
@@ -169,6 +171,13 @@ SPELLINGS: tuple[Spelling, ...] = (
     _S(("loop/capture",), CaptureLoop, ("seconds",), 1, "Make a seamless loop of the last seconds."),
     _S(("scene/save",), SaveScene, ("scene",), 1, "Keep the present scene under a name."),
     _S(("scene/recall",), RecallScene, ("scene", "morph"), 1, "Move to a scene that was kept, or to a JSON object."),
+    _S(
+        ("tempo",),
+        Tempo,
+        ("bpm", "beat", "beats_per_bar"),
+        1,
+        "Change the tempo; without a beat, or with nil, beats go on without a jump.",
+    ),
 )
 
 _HOST, _PORT = Parameter("host", "s", False), Parameter("port", "i", False, Range(0, 65535))
@@ -199,6 +208,11 @@ SERVICES: tuple[Row, ...] = tuple(
             "at",
             (*_CLOCK, Parameter("address", "s"), Parameter("arguments", "*", False)),
             "Carry a command out at a sample time (also one number of samples instead of two).",
+        ),
+        (
+            "quantise",
+            (Parameter("lines", "s"), Parameter("address", "s"), Parameter("arguments", "*", False)),
+            'Carry a command out on the next "beat" or "bar", or the next of "2 beats", "4 bars" and so on.',
         ),
     )
 )
@@ -256,6 +270,12 @@ ANSWERS: tuple[Row, ...] = (
         f"{ROOT}/status",
         (_SESSION, *_CLOCK, Parameter("playing", "i"), Parameter("ready", "f"), Parameter("layers", "i")),
         "The session's clock, whether it runs, how many seconds of sound are ready, how many layers there are.",
+        "out",
+    ),
+    Row(
+        f"{ROOT}/beat",
+        (Parameter("bar", "i"), *(Parameter(name, "f") for name in ("beat", "bpm", "beats_per_bar"))),
+        "Told with each status: where in the tempo's grid its clock stands. Bars and the beats in them count from 0.",
         "out",
     ),
     Row(

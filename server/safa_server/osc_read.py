@@ -17,6 +17,7 @@ from safa_server.osc_packet import Argument
 from safa_stream.errors import UsageError
 from safa_stream.scene import WeightedPrompt
 from safa_stream.session.messages import LARGEST_LAYERS, Command, Prompt
+from safa_stream.session.tempo import lines
 
 _BY_ADDRESS = {address: spelling for spelling in SPELLINGS for address in spelling.addresses}
 _SERVICES = frozenset(row.address.removeprefix(ROOT + "/") for row in SERVICES)
@@ -58,6 +59,8 @@ def read_request(address: str, arguments: Sequence[Argument], present: Callable[
     session, leaf = _session(address)
     if leaf == "at":
         return _timed(session, address, arguments, present)
+    if leaf == "quantise":
+        return _quantised(session, address, arguments, present)
     if leaf in _SERVICES:
         return Request(session, address, Service(leaf, tuple(arguments)))
     now = present(session)
@@ -164,16 +167,38 @@ def _timed(
     times = next((n for n, value in enumerate(arguments) if isinstance(value, str)), 0)
     if times not in (1, 2):
         raise UsageError("give a time (seconds and samples, or one number of samples), an address and its arguments")
-    inner = str(arguments[times])
+    request = _inner(session, address, arguments, times, present)
+    return at_time(request, sample_time(arguments[:times], present(request.session).rate))
+
+
+def _quantised(
+    session: str | None, address: str, arguments: Sequence[Argument], present: Callable[[str | None], Present]
+) -> Request:
+    """/safa/quantise: lines of the tempo's grid, then an address with its arguments."""
+    wanted = text(arguments, 0, "lines")
+    lines(wanted)
+    request = _inner(session, address, arguments, 1, present)
+    assert not isinstance(request.what, Service)
+    return replace(request, what=tuple(replace(command, quantise=wanted) for command in request.what))
+
+
+def _inner(
+    session: str | None,
+    address: str,
+    arguments: Sequence[Argument],
+    index: int,
+    present: Callable[[str | None], Present],
+) -> Request:
+    """What the address at an argument asks for with those after it: a command that can wait."""
+    inner = text(arguments, index, "address")
     named, leaf = _session(inner)
     if leaf in _SERVICES or (session is not None and named is not None):
         raise UsageError(
-            f"argument {times + 1} (address): {shown(inner)} is not the address of a command that can wait"
+            f"argument {index + 1} (address): {shown(inner)} is not the address of a command that can wait"
         )
     for_session = session if named is None else named
-    request = read_request(inner, arguments[times + 1 :], lambda _: present(for_session))
-    at = sample_time(arguments[:times], present(for_session).rate)
-    return replace(at_time(request, at), session=for_session, address=address)
+    request = read_request(inner, arguments[index + 1 :], lambda _: present(for_session))
+    return replace(request, session=for_session, address=address)
 
 
 def _values(spelling: Spelling, arguments: Sequence[Argument], now: Present) -> dict[str, Any]:

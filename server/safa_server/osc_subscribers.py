@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -197,16 +197,23 @@ class Subscribers:
         if not one.rate or station is None:
             return
         one.timer = asyncio.get_running_loop().call_later(1 / one.rate, self._tick, one)
-        one.where.send(status_message(one.root, station))
+        state = station.state()
+        one.where.send(status_message(one.root, station, state))
+        one.where.send(beat_message(one.root, state["tempo"]))
         one.where.send(write_message(f"{one.root}/meter", *one.meter.read()))
 
 
-def status_message(root: str, station: Station) -> bytes:
+def status_message(root: str, station: Station, state: Mapping[str, Any]) -> bytes:
     """/safa/status of a session."""
-    state = station.state()
     seconds, samples = divmod(int(state["position"]), station.rate)
     ready = float(state["ready"]) / station.rate
     return write_message(f"{root}/status", station.id, seconds, samples, station.playing, ready, len(state["layers"]))
+
+
+def beat_message(root: str, tempo: Mapping[str, float]) -> bytes:
+    """/safa/beat of a session, from its state."""
+    bar, beat = divmod(tempo["beat"], tempo["beats_per_bar"])
+    return write_message(f"{root}/beat", int(bar), beat, float(tempo["bpm"]), float(tempo["beats_per_bar"]))
 
 
 def event_arguments(event: Event, rate: int) -> tuple[int | float | str, ...]:

@@ -21,7 +21,13 @@ _OF_LAYER = {
     "prompt": "prompts",
     **{name: name for name in ("seed", "gain", "pan", "mute", "solo", "low", "high", "duck")},
 }
-_OF_ALL = {"freeze": "frozen", "steps": "steps", "guidance": "guidance", "reference_ratio": "reference_ratio"}
+_OF_ALL = {
+    "freeze": "frozen",
+    "steps": "steps",
+    "guidance": "guidance",
+    "reference_ratio": "reference_ratio",
+    "hops": "hops",
+}
 Node = dict[str, Any]
 
 
@@ -90,6 +96,8 @@ def value_of(leaf: str, state: Mapping[str, Any] | None) -> list[Any] | None:
             return [state["master"][name]]
         case [name] if name in _OF_ALL:
             return [state[_OF_ALL[name]]]
+        case ["tempo"]:
+            return [state["tempo"]["bpm"]]
         case ["prompt" | "seed" as name]:
             return _layer_value(state, "0", _OF_LAYER[name])
     return None

@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
     answers["server.audio"] = {
         "name": "audio",
         "contentType": "application/octet-stream",
-        "summary": "A binary message: one audio frame, a header of 48 bytes and the payload.",
+        "summary": "A binary message: one audio frame, a header of 48 bytes (64 with beat time) and the payload.",
         "payload": {"type": "string", "format": "binary"},
         "x-header": [
             {"offset": offset, "type": kind, "name": name, "meaning": meaning}
@@ -95,7 +95,7 @@ def message_schema(name: str, request: bool = True) -> dict[str, Any]:
 def tables() -> Mapping[str, Callable[[], str]]:
     """What makes each table of PROTOCOL.md, by its name there."""
     return {
-        "commands": lambda: _messages({kind.name: kind for kind in COMMANDS}, hidden=("at",), ranges=True),
+        "commands": lambda: _messages({kind.name: kind for kind in COMMANDS}, hidden=("at", "quantise"), ranges=True),
         "controls": lambda: _messages(control.CONTROLS, ranges=True),
         "events": lambda: _messages({kind.name: kind for kind in EVENTS}, hidden=("position",)),
         "replies": lambda: _messages(control.REPLIES),

@@ -27,6 +27,7 @@ from safa_server.lyria import is_lyria, key_of
 from safa_server.lyria_socket import LyriaSettings, serve_lyria
 from safa_server.memory import give_back_what_is_free, keep_giving_back
 from safa_server.metrics import Registry
+from safa_server.midi_port import MidiLeader
 from safa_server.observe import observe, observe_device
 from safa_server.osc import OscServer, OscSettings
 from safa_server.oscquery import OscQuery, serve_oscquery
@@ -38,10 +39,13 @@ from safa_server.settings import Settings
 from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
+from safa_server.tempo_leader import follow
+from safa_server.tempo_link import LinkLeader
 from safa_server.websocket import Front, Route
 from safa_stream.channels import channel_map
 from safa_stream.errors import OutputError, SceneError, UsageError
 from safa_stream.models import load
+from safa_stream.session.tempo import DEFAULT_BPM
 
 log = logging.getLogger("safa_server")
 
@@ -88,14 +92,16 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         for station in restored:
             if station is not main:
                 hub.adopt(station)
+        output = None
         if main is not None:
             address, stations.main = replace(address, session=main.id, session_token=main.token), main
-            await _play_on_device(stack, settings, main, hub.metrics)
+            output = await _play_on_device(stack, settings, main, hub.metrics)
             await stack.enter_async_context(radio.on_air(main, hub.metrics))
         elif radio.mounts or radio.targets:
             raise UsageError(
                 "no session of the server's own was restored that 'icecast' or 'rtp' could send: give a 'prompt'"
             )
+        _follow_a_tempo(stack, settings, stations, output)
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
             _write_ready(settings.ready_file, address)
@@ -186,15 +192,37 @@ async def _main_session(settings: Settings, stations: Stations, restored: list[S
     return await stations.open(OpenRequest(scene, pacing, DEFAULT_LEAD, MAIN, channels))
 
 
-async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Station, registry: Registry) -> None:
+async def _play_on_device(
+    stack: AsyncExitStack, settings: Settings, main: Station, registry: Registry
+) -> DeviceOutput | None:
     if settings.device is None:
-        return
+        return None
     name = None if settings.device == "default" else settings.device
     output = DeviceOutput(main, DeviceRequest(name, channel_map=settings.channel_map), _log_device)
     await output.start()
     stack.push_async_callback(output.stop)
     watching = asyncio.create_task(observe_device(registry, lambda: output.status), name="device metrics")
     stack.callback(watching.cancel)
+    return output
+
+
+def _follow_a_tempo(stack: AsyncExitStack, settings: Settings, stations: Stations, output: DeviceOutput | None) -> None:
+    """Let sessions follow Link or a MIDI clock. Raises UsageError where that is not installed or not there."""
+    leader: LinkLeader | MidiLeader
+    if settings.link:
+        leader = LinkLeader(DEFAULT_BPM if stations.main is None else stations.main.grid.bpm)
+    elif settings.midi_clock is not None:
+        leader = MidiLeader(settings.midi_clock)
+    else:
+        return
+    stack.callback(leader.close)
+
+    def heard(station: Station) -> int | None:
+        return output.heard if output is not None and station is stations.main else None
+
+    following = follow(leader, stations, settings.tempo_transport, settings.tempo_latency, heard)
+    task = asyncio.create_task(following, name="tempo")
+    stack.callback(task.cancel)
 
 
 def _log_device(event: DeviceEvent) -> None:

@@ -17,6 +17,9 @@ from safa_server.limits import Limits
 from safa_server.osc_packet import FRAMINGS
 from safa_stream.errors import UsageError
 
+#: Beyond this, sound is not on its way, it is lost.
+LARGEST_LATENCY = 10.0
+
 
 def _setting(default: Any, help: str, metavar: str = "") -> Any:
     return field(default=default, metadata={"help": help, "metavar": metavar})
@@ -60,6 +63,12 @@ class Settings:
     channel_map: str | None = _setting(
         None, "that session's channels on the device: quad, 5.1, 7.1, 7.1.4, ambix, or a list such as 3,4,-,1", "MAP"
     )
+    link: bool = _setting(False, "follow the tempo of the Ableton Link session in this network", "")
+    midi_clock: str | None = _setting(
+        None, 'follow a MIDI clock: alsa:NAME or jack:NAME, or "own" as the name for a port to connect to', "PORT"
+    )
+    tempo_transport: bool = _setting(False, "let its start and stop also start and stop the sessions' clocks", "")
+    tempo_latency: float = _setting(0.0, "how much later sound is heard than it leaves, for that", "SECONDS")
     osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
     osc_tcp_port: int | None = _setting(None, "TCP port of OSC as well", "PORT")
     osc_framing: str = _setting("auto", "how OSC is framed on TCP: slip, length, or auto by the first byte", "FRAMING")
@@ -103,6 +112,10 @@ class Settings:
             channel_map(self.channel_map)
             if self.device is None:
                 raise UsageError("setting 'channel_map' needs 'device': it says which of its outputs gets what")
+        if self.link and self.midi_clock is not None:
+            raise UsageError("settings 'link' and 'midi_clock' cannot both be given: only one can lead")
+        if not 0 <= self.tempo_latency <= LARGEST_LATENCY:
+            raise UsageError(f"setting 'tempo_latency' must be 0 to {LARGEST_LATENCY:g} s, not {self.tempo_latency:g}")
         if self.prompt is not None and self.scene is not None:
             raise UsageError("settings 'prompt' and 'scene' cannot both be given")
         if (self.icecast or self.rtp) and self.prompt is None and self.scene is None and not self.restore:

@@ -25,6 +25,7 @@ from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
+from safa_stream.session.tempo import Grid
 from safa_stream.types import FloatArray
 
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
@@ -70,16 +71,15 @@ class OpenRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it.
-
-    layers: the layers that somebody hears by themselves, in the same way.
-    """
+    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it; `grid`:
+    which beat is heard at which of them; layers: those that somebody hears by themselves, in the same way."""
 
     samples: FloatArray
     start: int
     sequence: int
     clock_ns: int
     provenance: int
+    grid: Grid
     layers: Mapping[int, FloatArray] = field(default_factory=dict)
 
     def of(self, layer: int | None) -> FloatArray:
@@ -129,6 +129,16 @@ class Station:
     def position(self) -> int:
         """The next sample to leave."""
         return self._live.session.position
+
+    @property
+    def grid(self) -> Grid:
+        """The tempo's grid on the session's clock."""
+        return self._live.session.state.grid
+
+    @property
+    def delay(self) -> int:
+        """Samples after which what happens at a sample is heard."""
+        return self._live.session.state.limiter.delay
 
     @property
     def sequence(self) -> int:
@@ -300,8 +310,8 @@ class Station:
         """Let one block go to all who listen."""
         with self._live.lock:
             chunk, layers = self._live.session.read_apart(BLOCK, self.apart)
-            provenance = self._provenance()
-        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance, layers)
+            provenance, grid = self._provenance(), self._live.session.heard_grid
+        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance, grid, layers)
         self.blocks += 1
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()

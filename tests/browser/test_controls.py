@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from safa_stream.scene import parse_prompts
 from tests.browser.conftest import Desk
@@ -115,6 +116,17 @@ class TestPrompts:
         ]
         desk.sent("prompt", layer=0, prompts=told, morph=0.5, now=True)
         desk.press("#now", "Space")
+
+    def test_changes_wait_for_a_bar(self, desk: Desk) -> None:
+        wait_for(lambda: re.fullmatch(r"\d+\.[1-4] · 120 BPM", desk.page.inner_text('[data-figure="beat"] dd')))
+        desk.page.select_option("#quantise", "bar")
+        desk.press(desk.fader("Weight of owls"), "ArrowRight")
+        desk.becomes(prompts="rain on a tent, owls:0.52, a brook:0.2")
+        assert desk.last("prompt")["quantise"] == "bar"
+        desk.page.select_option("#quantise", "")
+        desk.press(desk.fader("Weight of owls"), "ArrowLeft")
+        desk.becomes(prompts="rain on a tent, owls:0.51, a brook:0.2")
+        assert "quantise" not in desk.last("prompt")
 
     def test_removing_keeps_the_focus(self, desk: Desk) -> None:
         desk.press(desk.page.get_by_role("button", name="Remove a brook"), "Enter")

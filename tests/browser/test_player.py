@@ -33,7 +33,8 @@ class TestFrames:
                 int(v).to_bytes(3, "little", signed=True) for v in np.round(values.ravel() * 8388607)
             ),
         }[name]()
-        head = header.Header(name, 2, 44_100, 480, 2**40, -960, 2**62 + 1, 7, len(payload))
+        time = header.BeatTime(-2.125, 97.5, 3.0)
+        head = header.Header(name, 2, 44_100, 480, 2**40, -960, 2**62 + 1, 7, len(payload), 0, time)
         frame = header.pack(head, payload)
         got = still_page.evaluate(
             """async (text) => {
@@ -46,14 +47,15 @@ class TestFrames:
         assert np.array_equal(np.array(got.pop("samples"), np.float32).reshape(-1, 2).T, header.samples(head, payload))
         assert got == {
             "sequence": 2**40, "start": -960, "frames": 480, "channels": 2, "rate": 44_100, "clock": str(2**62 + 1),
-            "provenance": 7, "lost": 0,
+            "provenance": 7, "lost": 0, "beat": -2.125, "bpm": 97.5, "beatsPerBar": 3,
         }  # fmt: skip
 
     @pytest.mark.parametrize(
-        "damage", ["text[0] ^= 1", "text[4] = 2", "text = text.slice(0, 47)", "text = text.slice(0, 60)"]
+        "damage", ["text[0] ^= 1", "text[4] = 1", "text = text.slice(0, 63)", "text = text.slice(0, 76)"]
     )
     def test_what_is_no_frame_is_refused_in_one_line(self, still_page: Page, damage: str) -> None:
-        frame = header.pack(header.Header("f32", 1, RATE, 4, 0, 0, 0, 0, 16), b"\0" * 16)
+        time = header.BeatTime(0.0, 120.0, 4.0)
+        frame = header.pack(header.Header("f32", 1, RATE, 4, 0, 0, 0, 0, 16, 0, time), b"\0" * 16)
         reason = still_page.evaluate(
             f"""async (bytes) => {{
                 const {{ parseFrame }} = await import("/safa.js");

@@ -16,7 +16,7 @@ from safa_server.security import Security
 from safa_stream.errors import FailureError
 from safa_stream.models.builtin.runtime import load_builtin
 from safa_stream.scene import parse_prompts
-from safa_stream.session.messages import Mix, Prompt
+from safa_stream.session.messages import Mix, Prompt, Tempo
 from tests.server.certificates import make_certificates
 from tests.server.ws_rig import BLOCK, eventually, quiet_log, run, serving
 
@@ -63,6 +63,32 @@ def test_pulling() -> None:
             await client.send(Grant(samples=20 * BLOCK))
             frames = await take(client, 10)
             assert frames[3].samples().shape == (1, 882)
+
+    with quiet_log():
+        run(test())
+
+
+def test_frames_carry_beat_time_where_it_is_asked_for() -> None:
+    """Each frame by itself: across a change of tempo, whoever listens, with events or without."""
+
+    async def test() -> None:
+        async with serving() as rig, SafaClient.connect(rig.url) as client, SafaClient.connect(rig.url) as plain:
+            opened = await client.open("low", pacing="pull")
+            await plain.join(opened["session"], header=1)
+            rate, delay = opened["session_rate"], opened["state"]["delay"]
+            await client.send(Tempo(bpm=150.0, beats_per_bar=3.0, at=5 * BLOCK + 7))
+            await client.send(Grant(samples=12 * BLOCK))
+            for frame, same in zip(await take(client, 10), await take(plain, 10), strict=True):
+                assert (frame.payload, frame.header.start) == (same.payload, same.header.start)
+                assert (frame.header.version, same.header.version) == (2, 1)
+                since = (frame.header.start - delay - 5 * BLOCK - 7) / rate
+                beat = (5 * BLOCK + 7) / rate * 2 + since * (2.5 if since >= 0 else 2.0)
+                time = frame.header.time
+                assert time is not None and same.header.time is None and time.beat == pytest.approx(beat, abs=1e-9)
+                assert time.bpm == (150.0 if since >= 0 else 120.0)
+            told = next(event for event in client.events if event["type"] == "tempo")
+            assert (told["position"], told["bpm"], told["beats_per_bar"]) == (5 * BLOCK + 7, 150.0, 3.0)
+            assert (await client.state())["tempo"]["beats_per_bar"] == 3.0
 
     with quiet_log():
         run(test())

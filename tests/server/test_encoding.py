@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,19 +13,22 @@ from hypothesis import strategies as st
 from safa_server import opus
 from safa_server.encoding import Encoder, Encoding, Frame, as_f32, as_s16, as_s24, encoding_of
 from safa_server.fields import WireError
-from safa_server.header import AFTER_GAP, Header, pack, samples, unpack, with_gap
+from safa_server.header import AFTER_GAP, TIMED, BeatTime, Header, pack, samples, unpack, with_gap
 from safa_server.station import Block
 from safa_stream.errors import UsageError
 from safa_stream.rendering.conversion import Resampler, with_channels
+from safa_stream.session import tempo
 from safa_stream.types import FloatArray
 
 RATE, BLOCK = 48_000, 960
+#: 90 beats a minute, bars of 3, and 120 from the second second on.
+GRID = tempo.begin(RATE, 90.0, 3.0).changed(RATE, 120.0, None, None)
 
 
 def blocks(signal: FloatArray, first: int = 0) -> list[Block]:
     """A session's blocks from number `first` on."""
     return [
-        Block(signal[:, n * BLOCK : (n + 1) * BLOCK], (first + n) * BLOCK, first + n, 1000 + first + n, 7)
+        Block(signal[:, n * BLOCK : (n + 1) * BLOCK], (first + n) * BLOCK, first + n, 1000 + first + n, 7, GRID)
         for n in range(signal.shape[1] // BLOCK)
     ]
 
@@ -50,12 +54,36 @@ def test_the_header_has_48_bytes_in_this_order() -> None:
     assert unpack(message) == (header, b"abcdefghijkl")
 
 
+def test_version_2_is_version_1_with_beat_time_after_it() -> None:
+    header = Header("s16", 2, 44_100, 3, 7, 21, 5, 9, 12)
+    plain, timed = (pack(replace(header, time=time), b"abcdefghijkl") for time in (None, BeatTime(-1.25, 97.5, 3.5)))
+    assert timed[:4] + b"\x01" + timed[5:48] == plain[:48] and timed[4] == 2
+    assert timed[48:64] == struct.pack("<dff", -1.25, 97.5, 3.5) and timed[64:] == plain[48:]
+    found, payload = unpack(timed)
+    assert found.time == BeatTime(-1.25, 97.5, 3.5) and payload == b"abcdefghijkl"
+    with pytest.raises(WireError, match="bytes of payload"):
+        unpack(timed[:60])
+
+
+@pytest.mark.parametrize(("format", "rate"), [("f32", RATE), ("s16", 44_100), ("s24", 16_000), ("opus", RATE)])
+def test_a_frame_tells_the_beat_at_its_first_sample(format: str, rate: int) -> None:
+    """In every encoding, with or without a conversion that lets frames leave later, across a change of tempo."""
+    made = [unpack(frame.data)[0] for frame in frames_of(Encoding(format, rate, 2, TIMED), signal(2.0))]
+    assert len(made) > 80
+    for head in made:
+        seconds = head.start / rate
+        beat, bpm = (seconds * 1.5, 90.0) if seconds < 1 else (1.5 + (seconds - 1) * 2, 120.0)
+        assert head.time is not None and head.time.beat == pytest.approx(beat, abs=1e-9)
+        assert (head.time.bpm, head.time.beats_per_bar) == (bpm, 3.0)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda frame: frame[:47], "at least 48 bytes"),
         (lambda frame: b"RIFF" + frame[4:], "begins with"),
-        (lambda frame: frame[:4] + b"\x02" + frame[5:], "version 2"),
+        (lambda frame: frame[:4] + b"\x03" + frame[5:], "version 3"),
+        (lambda frame: frame[:4] + b"\x02" + frame[5:], "bytes of payload"),
         (lambda frame: frame[:5] + b"\x09" + frame[6:], "unknown format 9"),
         (lambda frame: frame[:6] + b"\x00" + frame[7:], "0 channels"),
         (lambda frame: frame[:7] + b"\x82" + frame[8:], "unknown flags"),
@@ -176,7 +204,7 @@ def test_channels_are_averaged_or_doubled() -> None:
     mono = samples(*unpack(frames_of(Encoding("f32", RATE, 1), sound)[0].data))
     assert mono.shape == (1, BLOCK) and np.allclose(mono[0], sound.mean(axis=0), atol=1e-7)
     encoder = Encoder(Encoding("f32", RATE, 2), RATE)
-    both = samples(*unpack(encoder.push(Block(sound[:1], 0, 0, 0, 0))[0].data))
+    both = samples(*unpack(encoder.push(Block(sound[:1], 0, 0, 0, 0, GRID))[0].data))
     assert np.array_equal(both, np.repeat(sound[:1], 2, axis=0))
 
 

@@ -91,12 +91,12 @@ async def test_a_bundle_is_carried_out_at_its_time_on_the_sample_clock() -> None
             assert await one.next() == ("/safa/ok", ("/safa/freeze", 3))
             await eventually(lambda: 3 in applied)
         assert applied[1] == applied[2]
-        # Commands of a session wait for the block that begins at their sample or after it.
+        # Commands are carried out on their sample; what is left is how late blocks were in the second before.
         assert applied[3] - applied[1] in range(round(0.2 * RATE) - 960, round(0.2 * RATE) + 961)
         # The session's clock as it was where nothing held its blocks up.
         begun = min(block.clock_ns / 1e9 - block.start / RATE for block in blocks)
         late = begun + applied[1] / RATE - (time.monotonic() - (time.time() - due))
-        assert -0.005 < late < 0.1
+        assert -0.03 < late < 0.1
 
 
 @live

@@ -44,7 +44,7 @@ def reason(address: str, *arguments: Any) -> str:
 
 
 def test_every_field_of_every_command_can_be_said() -> None:
-    reached: dict[type[m.Command], set[str]] = {kind: {"at"} for kind in m.COMMANDS}
+    reached: dict[type[m.Command], set[str]] = {kind: {"at", "quantise"} for kind in m.COMMANDS}
     for spelling in SPELLINGS:
         reached[spelling.command] |= {*spelling.fields, *dict(spelling.fixed)}
         if any("/N/" in address for address in spelling.addresses):
@@ -101,6 +101,13 @@ def test_every_field_of_every_command_can_be_said() -> None:
         (("scene/recall", '{"layers": []}'), m.RecallScene(scene={"layers": []})),
         (("at", 2, 480, "/safa/freeze"), m.Freeze(at=96_480)),
         (("at", 96_480, "/safa/layer/1/gain", -6), m.Mix(layer=1, gain=-6, at=96_480)),
+        (("tempo", 98), m.Tempo(bpm=98.0)),
+        (("tempo", 98.5, 4, 3), m.Tempo(bpm=98.5, beat=4.0, beats_per_bar=3.0)),
+        (("tempo", 98, None, 3), m.Tempo(bpm=98.0, beats_per_bar=3.0)),
+        (("hops", "bar"), m.Configure(hops="bar")),
+        (("layer/1/hops", "free"), m.Configure(layer=1, hops="free")),
+        (("quantise", "bar", "/safa/freeze"), m.Freeze(quantise="bar")),
+        (("quantise", "4 bars", "/safa/layer/1/gain", -6), m.Mix(layer=1, gain=-6, quantise="4 bars")),
     ],
 )
 def test_what_is_said_is_what_is_meant(said: tuple[Any, ...], meant: m.Command) -> None:
@@ -146,6 +153,11 @@ def test_types_are_those_of_the_fields() -> None:
         (("/safa/steps", True), "argument 1 (steps)"),
         (("/safa/seed", -1), "argument 1 (seed)"),
         (("/safa/reanchor", 1), "it takes none"),
+        (("/safa/tempo", 5), "argument 1 (bpm) must be a number from 20 to 999"),
+        (("/safa/quantise", "soon", "/safa/freeze"), "must be"),
+        (("/safa/quantise", "bar"), "argument 2 (address)"),
+        (("/safa/quantise", "bar", "/safa/play"), "is not the address of a command that can wait"),
+        (("/safa/quantise", "bar", "/safa/layer/1/gain", 400), "argument 1 (gain)"),
         (("/safa/rewind", -1), "argument 1 (seconds)"),
         (("/safa/rewind",), "argument 1 (seconds)"),
         (("/safa/rewind/to",), "sample time"),

@@ -31,6 +31,8 @@ def test_flags_go_before_variables_and_those_before_the_file(tmp_path: Path) -> 
         ("limits = 3", "limits must be a table"),
         ("port = ", "are not TOML"),
         ("port = 70000", "'port' must be a port from 0 to 65535"),
+        ('link = true\nmidi_clock = "jack:own"', "cannot both be given: only one can lead"),
+        ("tempo_latency = -1", "'tempo_latency' must be 0 to 10 s, not -1"),
         ("session_seconds = 0", "'session_seconds' must be above 0, not 0"),
         ("session_seconds = nan", "'session_seconds' must be above 0, not nan"),
         ('osc_framing = "cobs"', "'osc_framing' must be auto, slip or length, not 'cobs'"),

@@ -149,7 +149,7 @@ def value_of(hint: Any, name: str, field: str) -> st.SearchStrategy[Any]:
         "bool": st.booleans(),
         "str": text,
         "tuple[WeightedPrompt, ...]": prompts,
-        "dict[str, Any]": st.dictionaries(text, st.integers(), max_size=2),
+        "dict[str, Any]": st.dictionaries(text, st.integers(-(2**63), 2**63), max_size=2),
         "Pacing": st.sampled_from(["live", "pull"]),
         "Format": st.sampled_from(["f32", "s16", "s24", "opus"]),
         "None": st.none(),

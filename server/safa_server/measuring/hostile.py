@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from safa_server.header import SIZE
+from safa_server.header import PLAIN, SIZES
 from safa_server.measuring.account import Account
 from safa_server.measuring.babble import command, nonsense
 from safa_server.measuring.sockets import CLOSE, PING, Socket, dial, framed, place
@@ -130,7 +130,7 @@ async def reconnect(target: Target, deeds: Deeds, chance: random.Random) -> None
         known = target.witness.digests.get(sequence)
         if known is not None:
             deeds.compared += 1
-            deeds.altered += known != hash(bytes(payload[SIZE:]))
+            deeds.altered += known != hash(bytes(payload[SIZES[PLAIN] :]))
 
     for visit in range(4):
         fields = {"from": account.last} if visit and resumes and account.last is not None else {}

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from safa_server.header import SIZE
+from safa_server.header import PLAIN, SIZES
 from safa_server.measuring.account import Account
 from safa_server.measuring.processes import cpu_seconds
 from safa_server.measuring.servers import Report, Running, stop, within
@@ -148,7 +148,7 @@ async def sharing(server: Running, scene: dict[str, Any], listeners: int, second
 async def writing(listeners: int, seconds: float) -> float:
     """CPU seconds that a plain server needs for one write of an audio frame's bytes to one of `listeners` sockets."""
     got, buffer = 0, bytearray(BUFFER)
-    size = len(framed(2, bytes(SIZE + BLOCK * BYTES_PER_SAMPLE), masked=False))
+    size = len(framed(2, bytes(SIZES[PLAIN] + BLOCK * BYTES_PER_SAMPLE), masked=False))
 
     class Sink(asyncio.BufferedProtocol):
         def get_buffer(self, sizehint: int) -> memoryview:

@@ -38,6 +38,7 @@ class App {
   #lost = 0; // samples
   #roundTrip = undefined;
   #failed = ""; // the type of the message whose refusal is shown
+  #stamp = null; // the latest frame
   #notices = new Notices();
   #readouts = new Readouts();
   #meter = new OutputMeter(byId("output-meter"));
@@ -67,7 +68,7 @@ class App {
     });
     this.#pads = new Pads({
       line: FIRST_PROMPTS,
-      eager: () => !this.#transport.now,
+      eager: () => !this.#transport.now && !this.#transport.lines.quantise,
       send: (layer, prompts) => this.#session && this.#command("prompt", { layer, prompts, ...this.#change() }),
     });
     this.#mixer = new Mixer({
@@ -81,7 +82,7 @@ class App {
     });
     this.#scenes = new Scenes({
       save: (scene) => this.#command("scene.save", { scene }),
-      recall: (scene) => this.#command("scene.recall", { scene, morph: this.#transport.morph }),
+      recall: (scene) => this.#command("scene.recall", { scene, morph: this.#transport.morph, ...this.#transport.lines }),
     });
     this.#loops = new Loops({
       capture: async (seconds) => (await this.#command("loop.capture", { seconds }))?.command ?? null,
@@ -93,7 +94,7 @@ class App {
   }
 
   #change() {
-    return { morph: this.#transport.morph, now: this.#transport.now };
+    return { morph: this.#transport.morph, now: this.#transport.now, ...this.#transport.lines };
   }
 
   #listen() {
@@ -153,6 +154,7 @@ class App {
     this.#lost += frame.lost;
     this.#stale ||= !this.#listening && performance.now() - this.#pausedAt > PAUSED_FOR_GOOD;
     if (!this.#stale) this.#player.push(frame);
+    this.#stamp = frame;
   }
 
   /** The sample of the session's clock that is being heard. */
@@ -287,8 +289,16 @@ class App {
     const lead = this.#state ? this.#state.ready / this.#session.session_rate : undefined;
     const latency = this.#player.latency + (this.#roundTrip ?? 0) / 2;
     const dropped = (this.#lost + skipped) / RATE;
-    this.#readouts.show({ latency, buffer: buffered / RATE, lead, dropped, underruns, roundTrip: this.#roundTrip });
+    const beat = this.#beat();
+    this.#readouts.show({ latency, buffer: buffered / RATE, lead, dropped, underruns, roundTrip: this.#roundTrip, beat });
     this.#transport.time(this.#heard() / this.#session.session_rate);
+  }
+
+  /** {beat, bpm, beatsPerBar} of what is being heard, by the latest frame's own beat. */
+  #beat() {
+    if (!this.#stamp) return undefined;
+    const { start, rate, beat, bpm, beatsPerBar } = this.#stamp;
+    return { beat: beat - ((start / rate - this.#player.stats.heard / RATE) * bpm) / 60, bpm, beatsPerBar };
   }
 
   #reportPlayhead() {

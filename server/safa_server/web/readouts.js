@@ -9,6 +9,7 @@ const FIGURES = {
   dropped: ["Dropped", "Sound that was lost on the way, or skipped to catch up"],
   underruns: ["Underruns", "How often the buffer ran dry"],
   roundTrip: ["Round trip", "Of a message to the server and back"],
+  beat: ["Bar and beat", "Of what you hear, and the tempo"],
 };
 
 export class Readouts {
@@ -22,9 +23,11 @@ export class Readouts {
     }
   }
 
-  /** figures: {latency, buffer, lead, dropped, underruns, roundTrip} in seconds, but underruns; undefined: not known. */
+  /** figures: {latency, buffer, lead, dropped, underruns, roundTrip, beat} in seconds, but underruns and beat, which is
+   * {beat, bpm, beatsPerBar}; undefined: not known. */
   show(figures) {
-    const words = { latency: milliseconds, buffer: milliseconds, roundTrip: milliseconds, lead: seconds, dropped: lost, underruns: String };
+    const times = { latency: milliseconds, buffer: milliseconds, roundTrip: milliseconds, lead: seconds };
+    const words = { ...times, dropped: lost, underruns: String, beat: place };
     for (const [key, target] of Object.entries(this.#values)) {
       setText(target, figures[key] === undefined ? "–" : words[key](figures[key]));
       target.classList.toggle("bad", (key === "dropped" || key === "underruns") && figures[key] > 0);
@@ -32,4 +35,8 @@ export class Readouts {
   }
 }
 
+const place = ({ beat, bpm, beatsPerBar }) => {
+  const bar = Math.floor(beat / beatsPerBar);
+  return `${bar + 1}.${Math.floor(beat - bar * beatsPerBar) + 1} · ${Math.round(bpm * 10) / 10} BPM`;
+};
 const lost = (value) => (value === 0 ? "none" : value < 1 ? milliseconds(value) : seconds(value));

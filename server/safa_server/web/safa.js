@@ -7,7 +7,7 @@
  *     await safa.send("mix", { layer: 0, gain: -6 });
  *
  * Promises are kept by the server's answer, or broken with a SafaError that says in one line why. Events' details:
- *   audio       {sequence, start, frames, channels, rate, clock, provenance, lost, samples}; sequences never repeat.
+ *   audio       {sequence, start, frames, channels, rate, clock, provenance, lost, samples, beat, bpm, beatsPerBar}.
  *               `lost`: samples that are missing right before this frame; `clock`: the server's, ns (BigInt)
  *   connection  {state: "connecting" | "open" | "resuming" | "closed", reason, resumed}
  *   clock       {roundTrip, offset, position}: seconds; server clock minus this clock; the server's next sample
@@ -18,7 +18,7 @@
  */
 
 export const PROTOCOL = "safa.v1";
-const [HEADER_BYTES, MAGIC] = [48, 0x41464153]; // "SAFA", little-endian
+const [HEADER, HEADER_BYTES, MAGIC] = [2, 64, 0x41464153]; // its version, with beat time; "SAFA", little-endian
 const ACK_EVERY = 10; // frames
 const [PING_EVERY, SILENCE] = [2000, 8000]; // ms; after so long without a word the connection counts as dropped
 const RETRY = [200, 500, 1000, 2000, 4000]; // ms before each further attempt to resume
@@ -31,18 +31,19 @@ export class SafaError extends Error {
   }
 }
 
-/** Read one binary message (ArrayBuffer). Throws SafaError where it is no audio frame of version 1. */
+/** Read one binary message (ArrayBuffer). Throws SafaError where it is no audio frame with a header of version 2. */
 export function parseFrame(buffer) {
   const view = new DataView(buffer);
   const whole = buffer.byteLength >= HEADER_BYTES && view.getUint32(44, true) === buffer.byteLength - HEADER_BYTES;
-  if (!whole || view.getUint32(0, true) !== MAGIC || view.getUint8(4) !== 1) {
+  if (!whole || view.getUint32(0, true) !== MAGIC || view.getUint8(4) !== HEADER) {
     throw new SafaError("the server sent a binary message that is no audio frame of safa.v1", "frame");
   }
   const [format, channels, frames] = [view.getUint8(5), view.getUint8(6), view.getUint32(12, true)];
   const [rate, provenance, clock] = [view.getUint32(8, true), view.getUint32(40, true), view.getBigUint64(32, true)];
   const [sequence, start] = [Number(view.getBigUint64(16, true)), Number(view.getBigInt64(24, true))];
+  const [beat, bpm, beatsPerBar] = [view.getFloat64(48, true), view.getFloat32(56, true), view.getFloat32(60, true)];
   const samples = decode(buffer, format, frames * channels);
-  return { sequence, start, frames, channels, rate, clock, provenance, lost: 0, samples };
+  return { sequence, start, frames, channels, rate, clock, provenance, lost: 0, samples, beat, bpm, beatsPerBar };
 }
 
 function decode(buffer, format, count) {
@@ -79,12 +80,12 @@ export class Safa extends EventTarget {
 
   /** Begin a session of one's own. fields: scene, and optionally pacing, format, rate, channels, layer, lead, name, token. */
   open(fields) {
-    return this.#begin("open", { format: "f32", rate: 48000, channels: 2, ...fields });
+    return this.#begin("open", { format: "f32", rate: 48000, channels: 2, ...fields, header: HEADER });
   }
 
   /** Listen to a session that exists. fields: session, token, and optionally control, format, rate, channels, layer. */
   join(fields) {
-    return this.#begin("join", { control: false, format: "f32", rate: 48000, channels: 2, ...fields });
+    return this.#begin("join", { control: false, format: "f32", rate: 48000, channels: 2, ...fields, header: HEADER });
   }
 
   /** Send a command or a question; resolves with the answer ("done", "state", "pong", ...). */
@@ -113,7 +114,8 @@ export class Safa extends EventTarget {
       await this.#connect();
       const opened = await this.send(type, fields);
       const { format, rate, channels, layer = null, token, control = true } = fields;
-      this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels, layer };
+      const kept = { session: opened.session, token: opened.token ?? token, header: HEADER };
+      this.#joined = { ...kept, control, format, rate, channels, layer };
       this.#tell("connection", { state: "open", reason: "", resumed: false });
       return opened;
     } catch (error) {

@@ -1,4 +1,4 @@
-/** Play and pause, freeze, rewind, and how changes come: over how long, and whether just after the playhead. */
+/** Play and pause, freeze, rewind, and how changes come: over how long, just after the playhead, or on a beat or bar. */
 
 import { byId, clock, seconds, setText, slider } from "./dom.js";
 
@@ -31,6 +31,12 @@ export class Transport {
   /** Whether prompts change just after the playhead instead of with the next view. */
   get now() {
     return byId("now").checked;
+  }
+
+  /** {quantise}: the lines of the tempo's grid that prompts and scenes wait for; {} for none. */
+  get lines() {
+    const quantise = byId("quantise").value;
+    return quantise ? { quantise } : {};
   }
 
   playing(on, busy = false) {
