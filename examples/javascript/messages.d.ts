@@ -15,6 +15,7 @@ export interface Requests {
     morph?: number;
     now?: boolean;
     at?: number | null;
+    quantise?: string | null;
   };
   "layer.add": {
     prompts: Prompts;
@@ -25,11 +26,13 @@ export interface Requests {
     pan?: number;
     ramp?: number;
     at?: number | null;
+    quantise?: string | null;
   };
   "layer.remove": {
     layer: number;
     ramp?: number;
     at?: number | null;
+    quantise?: string | null;
   };
   "mix": {
     layer?: number | null;
@@ -43,44 +46,61 @@ export interface Requests {
     duck_by?: number | null;
     ramp?: number;
     at?: number | null;
+    quantise?: string | null;
   };
   "configure": {
     layer?: number | null;
     steps?: number | null;
     guidance?: number | null;
     reference_ratio?: number | null;
+    hops?: string | null;
     at?: number | null;
+    quantise?: string | null;
   };
   "reseed": {
     layer?: number;
     seed: number;
     now?: boolean;
     at?: number | null;
+    quantise?: string | null;
   };
   "reanchor": {
     layer?: number;
     at?: number | null;
+    quantise?: string | null;
   };
   "freeze": {
     on?: boolean;
     at?: number | null;
+    quantise?: string | null;
   };
   "rewind": {
     to: number;
     at?: number | null;
+    quantise?: string | null;
   };
   "loop.capture": {
     seconds: number;
     at?: number | null;
+    quantise?: string | null;
   };
   "scene.save": {
     scene: string;
     at?: number | null;
+    quantise?: string | null;
   };
   "scene.recall": {
     scene: string | Json;
     morph?: number;
     at?: number | null;
+    quantise?: string | null;
+  };
+  "tempo": {
+    bpm?: number | null;
+    beat?: number | null;
+    beats_per_bar?: number | null;
+    at?: number | null;
+    quantise?: string | null;
   };
   "open": {
     scene: string | Json;
@@ -93,6 +113,7 @@ export interface Requests {
     play?: boolean;
     layer?: number | null;
     token?: string | null;
+    header?: number;
   };
   "join": {
     session: string;
@@ -103,6 +124,7 @@ export interface Requests {
     channels?: number | null;
     layer?: number | null;
     from?: number | null;
+    header?: number;
   };
   "ack": {
     sequence: number;
@@ -186,6 +208,12 @@ export interface Messages {
     layer: number;
     position: number;
   };
+  "tempo": {
+    bpm: number;
+    beat: number;
+    beats_per_bar: number;
+    position: number;
+  };
   "opened": {
     session: string;
     token: string | null;
@@ -194,6 +222,7 @@ export interface Messages {
     rate: number;
     channels: number;
     layer: number | null;
+    header: number;
     session_rate: number;
     position: number;
     playing: boolean;

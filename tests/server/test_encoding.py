@@ -68,7 +68,7 @@ def test_version_2_is_version_1_with_beat_time_after_it() -> None:
 @pytest.mark.parametrize(("format", "rate"), [("f32", RATE), ("s16", 44_100), ("s24", 16_000), ("opus", RATE)])
 def test_a_frame_tells_the_beat_at_its_first_sample(format: str, rate: int) -> None:
     """In every encoding, with or without a conversion that lets frames leave later, across a change of tempo."""
-    made = [unpack(frame.data)[0] for frame in frames_of(Encoding(format, rate, 2, TIMED), signal(2.0))]
+    made = [unpack(frame.data)[0] for frame in frames_of(Encoding(format, rate, 2, header=TIMED), signal(2.0))]
     assert len(made) > 80
     for head in made:
         seconds = head.start / rate

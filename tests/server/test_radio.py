@@ -17,6 +17,7 @@ from safa_server.radio.way import Line
 from safa_server.ring import FADE
 from safa_server.station import BLOCK, BURST_SECONDS, Block
 from safa_stream.errors import FailureError, UsageError
+from safa_stream.session.tempo import Grid
 from safa_stream.types import FloatArray
 
 RATE = 48_000
@@ -24,7 +25,7 @@ SECRET = "pass word:@"
 
 
 def block(value: float, number: int = 0) -> Block:
-    return Block(np.full((2, BLOCK), value, np.float32), number * BLOCK, number, 0, 1)
+    return Block(np.full((2, BLOCK), value, np.float32), number * BLOCK, number, 0, 1, Grid(48_000))
 
 
 def drained(tap: Tap) -> FloatArray:
