@@ -177,7 +177,8 @@ async def _play_on_device(stack: AsyncExitStack, settings: Settings, main: Stati
     if settings.device is None:
         return
     name = None if settings.device == "default" else settings.device
-    output = DeviceOutput(main, DeviceRequest(name), _log_device)
+    request = DeviceRequest(name, buffer=settings.device_buffer, latency=settings.device_latency)
+    output = DeviceOutput(main, request, _log_device)
     await output.start()
     stack.push_async_callback(output.stop)
     watching = asyncio.create_task(observe_device(registry, lambda: output.status), name="device metrics")

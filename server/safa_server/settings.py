@@ -45,6 +45,8 @@ class Settings:
     prompt: str | None = _setting(None, "begin with a session that sounds like this and stays", "PROMPT")
     scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
     device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
+    device_buffer: float = _setting(0.2, "sound kept ready for that device; it grows where it is too short", "SECONDS")
+    device_latency: float = _setting(0.1, "latency that the device itself is asked for", "SECONDS")
     osc_port: int | None = _setting(9600, "UDP port of OSC; 0 takes a free one, -1 is no OSC", "PORT")
     osc_tcp_port: int | None = _setting(None, "TCP port of OSC as well", "PORT")
     osc_framing: str = _setting("auto", "how OSC is framed on TCP: slip, length, or auto by the first byte", "FRAMING")
