@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from safa_stream.types import FloatArray
 #: What the tests here need of Debian; a missing program is a failure, not a skip.
 PACKAGES = "libportaudio2 jackd2 jack-capture pulseaudio pulseaudio-utils libasound2-plugins"
 RATE = 48_000
+_NUMBERS = itertools.count()
 
 
 def need(*programs: str) -> None:
@@ -68,7 +70,7 @@ class SoundServer:
 def jack_server(monkeypatch: pytest.MonkeyPatch, period: int = 1024, rate: int = RATE) -> Iterator[SoundServer]:
     """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine."""
     need("jackd", "jack_lsp", "jack_capture")
-    name = f"safa{os.getpid()}"
+    name = f"safa{os.getpid()}-{next(_NUMBERS)}"
     monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
     monkeypatch.setenv("JACK_NO_START_SERVER", "1")
     monkeypatch.setenv("JACK_NO_AUDIO_RESERVATION", "1")
@@ -101,12 +103,12 @@ def pulse_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Soun
 
 
 @contextmanager
-def jack_recording(file: Path, ports: tuple[str, str] = ("PortAudio:out_0", "PortAudio:out_1")) -> Iterator[None]:
-    """Record two ports into a WAV file of float32 while the block runs."""
+def jack_recording(file: Path, ports: Sequence[str] = ("PortAudio:out_0", "PortAudio:out_1")) -> Iterator[None]:
+    """Record ports into a WAV file of float32 while the block runs, a channel each."""
     command = ["jack_capture", *(word for port in ports for word in ("--port", port)), "-b", "FLOAT", str(file)]
     recorder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(200):
-        listed = subprocess.run(["jack_lsp", "-c", ports[1]], capture_output=True, text=True).stdout
+        listed = subprocess.run(["jack_lsp", "-c", ports[-1]], capture_output=True, text=True).stdout
         if "jack_capture" in listed:
             break
         assert recorder.poll() is None, "jack_capture ended"
@@ -116,6 +118,20 @@ def jack_recording(file: Path, ports: tuple[str, str] = ("PortAudio:out_0", "Por
     finally:
         # The return key is how one stops it; it then writes what it still holds.
         recorder.communicate(b"\n", timeout=20)
+
+
+def jack_ports(*names: str, seconds: float = 30) -> None:
+    """Wait until a JACK server has these ports."""
+    end = time.monotonic() + seconds
+    while not set(names) <= set(there := subprocess.run(["jack_lsp"], capture_output=True, text=True).stdout.split()):
+        assert time.monotonic() < end, f"JACK has no {', '.join(set(names) - set(there))}, only {', '.join(there)}"
+        time.sleep(0.05)
+
+
+def jack_connect(source: str, destination: str) -> None:
+    """Connect two ports, once they are there."""
+    jack_ports(source, destination)
+    subprocess.run(["jack_connect", source, destination], check=True, capture_output=True)
 
 
 @contextmanager
