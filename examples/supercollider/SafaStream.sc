@@ -257,7 +257,7 @@ SafaReader {
 		stream.ping { |now|
 			now !? {
 				lag = ((now - at) % ring.buffer.numFrames) / stream.rate;
-				if((lag < (lead * 0.25)) or: { lag > (lead + 0.1) }) { this.seat };
+				if((lag < (lead * 0.25)) or: { lag > (lead + 0.5) }) { this.seat };
 			}
 		}
 	}
