@@ -1,0 +1,47 @@
+"""Csound: opcodes steer a session from the score, and its sound comes in through JACK."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+
+from tests.clients.programs import ROOT, free_port, plain
+from tests.clients.proofs import Proof, Proofs
+from tests.clients.sound_servers import RATE, equal_stretch, jack_connect, jack_recording, recorded
+from tests.clients.studio import OUTPUTS, Studio
+
+SCORE = ROOT / "examples/csound/rain.csd"
+
+
+def test_what_csound_puts_out_is_the_session(studio: Studio, proofs: Proofs) -> None:
+    file = studio.home / "csound.wav"
+    macros = f"--omacro:SERVER={studio.osc_port}", f"--omacro:LISTEN={free_port()}"
+    with studio.start("csound", *macros, SCORE) as csound:
+        try:
+            for index, port in enumerate(OUTPUTS, start=1):
+                jack_connect(port, f"csound:input{index}")
+            with jack_recording(file, ("csound:output1", "csound:output2")), studio.hearing() as heard:
+                # As long as the score has something to say.
+                time.sleep(5.5)
+        finally:
+            csound.terminate()
+            try:
+                said = plain(csound.communicate(timeout=5)[0])
+            except subprocess.TimeoutExpired:
+                # A Csound that waits for JACK hears no signal.
+                csound.kill()
+                said = plain(csound.communicate()[0])
+    for line in (r"^at \d+ s, \d+\.\d s ready, 1 layers, peak 0\.\d+", r"^safa-stream: .*no layer 6"):
+        assert re.search(line, said, re.MULTILINE), f"nothing like {line!r} in:\n{said[-3000:]}"
+    assert "INIT ERROR" not in said and "PERF ERROR" not in said, said[-3000:]
+    version = re.search(r"Csound version ([\d.]+)", said)
+    layer = heard.state["layers"][0]
+    assert (layer["prompts"], layer["pan"]) == ("wind in trees, river:0.25", 0.25)
+    assert -9 <= layer["gain"] <= -3 and "by the river" in heard.state["scenes"]
+
+    assert version is not None and heard.device == 0, f"sound was late at the device {heard.device} times"
+    made = len(heard.frames)
+    begins, equal = equal_stretch(recorded(file), heard.frames)
+    assert equal == made > 5 * RATE, f"{equal} of {made} frames are equal, found from recorded frame {begins} on"
+    proofs.tell(Proof("Csound", "Csound's output through JACK inputs, exact", version[1], equal, 0))
