@@ -134,6 +134,17 @@ def jack_connect(source: str, destination: str) -> None:
     subprocess.run(["jack_connect", source, destination], check=True, capture_output=True)
 
 
+def jack_connected(source: str, destination: str, seconds: float = 60) -> None:
+    """Wait until a program has connected two ports by itself."""
+    end = time.monotonic() + seconds
+    while True:
+        listed = subprocess.run(["jack_lsp", "-c", source], capture_output=True, text=True).stdout
+        if destination in [line.strip() for line in listed.splitlines()]:
+            return
+        assert time.monotonic() < end, f"{source} is not connected to {destination}, but:\n{listed}"
+        time.sleep(0.05)
+
+
 @contextmanager
 def pulse_recording(file: Path) -> Iterator[None]:
     """Record the null sink's monitor as raw float32 frames while the block runs."""

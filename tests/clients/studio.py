@@ -64,6 +64,12 @@ class Studio(Beside):
         """Say something to the server over OSC."""
         self.run("oscsend", "127.0.0.1", self.osc_port, address, *tags_and_values)
 
+    def reset(self) -> None:
+        """Let the session be as it was at first, for the next program."""
+        for address in ("layer/0/gain", "layer/0/pan", "layer/0/mute", "layer/0/low", "master/gain"):
+            self.tell(f"/safa/{address}", "f", 0)
+        self.tell("/safa/prompt", "sf", PROMPT, 0)
+
     @contextmanager
     def hearing(self, settle: float = 0.3) -> Iterator[Heard]:
         """The session's own output while the block runs, complete when it is over.

@@ -31,6 +31,7 @@ def one_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.fixture
 def studio(one_studio: Studio) -> Iterator[Studio]:
     """The same while its session plays: it takes nothing from other tests."""
+    one_studio.reset()
     one_studio.tell("/safa/play")
     yield one_studio
     one_studio.tell("/safa/pause")

@@ -56,7 +56,7 @@ def test_what_pd_puts_out_is_the_session(studio: Studio, proofs: Proofs, version
     ):
         assert re.search(line, said, re.MULTILINE), f"nothing like {line!r} in:\n{said[-3000:]}"
     layer = heard.state["layers"][0]
-    assert (heard.state["master"]["gain"], layer["pan"], layer["prompts"]) == (-3, 0.5, "wind in trees, river:0.25")
+    assert (heard.state["master"]["gain"], layer["pan"], layer["prompts"]) == (-3, 0.5, "sea waves, birds:0.25")
 
     assert heard.device == 0, f"sound was late at the device {heard.device} times"
     out, made = recorded(file), len(heard.frames)

@@ -126,7 +126,7 @@ def test_what_scsynth_puts_out_is_the_session(studio: Studio, proofs: Proofs, ve
     state = played.heard.state
     layer = state["layers"][0]
     assert (layer["pan"], layer["low"], layer["mute"]) == (0.25, -3, False)
-    assert (layer["prompts"], "evening, quiet" in state["scenes"]) == ("wind in trees", True)
+    assert (layer["prompts"], "evening, quiet" in state["scenes"]) == ("campfire", True)
 
     assert (played.heard.underruns, len(played.starts)) == (0, 8), played.heard
     made = len(played.heard.frames)
