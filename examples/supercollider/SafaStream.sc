@@ -228,7 +228,7 @@ SafaRing {
 SafaReader {
 	var stream, out, <lead, ring, synth, watcher, worker;
 	// Seconds between what was written last and what is read, as last measured; how often the synth was replaced.
-	var <lag, <replaced = -1;
+	var <lag, <replaced = -1, away = 0;
 
 	*new { |stream, out, lead, ring| ^super.newCopyArgs(stream, out, lead, ring).init }
 
@@ -248,6 +248,7 @@ SafaReader {
 			now !? {
 				synth !? { synth.release };
 				replaced = replaced + 1;
+				away = 0;
 				synth = ring.read(now, lead * stream.rate, out);
 			}
 		}
@@ -257,7 +258,9 @@ SafaReader {
 		stream.ping { |now|
 			now !? {
 				lag = ((now - at) % ring.buffer.numFrames) / stream.rate;
-				if((lag < (lead * 0.25)) or: { lag > (lead + 0.5) }) { this.seat };
+				// Once can be a busy machine that let an answer wait.
+				away = if((lag < (lead * 0.25)) or: { lag > (lead + 0.5) }) { away + 1 } { 0 };
+				if(away == 3) { this.seat };
 			}
 		}
 	}

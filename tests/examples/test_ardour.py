@@ -89,7 +89,7 @@ def test_a_take_is_the_session_and_strips_and_markers_steer(studio: Studio, proo
         with studio.hearing() as heard:
             time.sleep(1)
             ask("/add_marker", "s", "safa: wind in trees")
-            time.sleep(1.5)
+            time.sleep(1.2)
         ask("/transport_stop")
         time.sleep(0.5)
         ask("/save_state")

@@ -37,9 +37,9 @@ def test_what_pd_puts_out_is_the_session(studio: Studio, proofs: Proofs, version
                 jack_connect(port, f"pd:input_{index}")
             with jack_recording(file, [f"pd:output_{index}" for index in range(1, 5)]):
                 # Longer than the patch takes to say what it has to say, and the reader to take its place.
-                time.sleep(3)
+                time.sleep(1.6)
                 with studio.hearing() as heard:
-                    time.sleep(2.5)
+                    time.sleep(2)
         finally:
             pd.terminate()
             said = pd.communicate(timeout=20)[0]
@@ -60,7 +60,7 @@ def test_what_pd_puts_out_is_the_session(studio: Studio, proofs: Proofs, version
 
     assert heard.device == 0, f"sound was late at the device {heard.device} times"
     out, made = recorded(file), len(heard.frames)
-    assert made > 2 * RATE
+    assert made > 1.8 * RATE
     for channel, how in ((0, "adc~, from JACK"), (2, "an array that the server writes")):
         begins, equal = equal_stretch(np.ascontiguousarray(out[:, channel : channel + 2]), heard.frames)
         assert equal == made, f"{how}: {equal} of {made} frames are equal, found from recorded frame {begins} on"

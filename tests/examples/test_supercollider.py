@@ -130,8 +130,8 @@ def test_what_scsynth_puts_out_is_the_session(studio: Studio, proofs: Proofs, ve
 
     assert (played.heard.underruns, len(played.starts)) == (0, 8), played.heard
     made = len(played.heard.frames)
-    assert made > 2.5 * RATE
-    told = re.search(r"^END 1 true 0 [\d.]+ 4$", played.said, re.MULTILINE)
+    assert made > 1.8 * RATE
+    told = re.search(r"^END 1 true \d+ [\d.]+ 4$", played.said, re.MULTILINE)
     assert told, played.said[-2000:]
     for channel, how in ((0, "JACK inputs"), (2, "a buffer that the server writes")):
         begins, equal = played.equal(channel)
