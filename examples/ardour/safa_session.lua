@@ -22,8 +22,8 @@ function factory () return function ()
 		track:rec_enable_control ():set_value (1, PBD.GroupControlDisposition.NoGroup)
 	end
 	for layer = 0, LAYERS - 1 do
-		-- They carry no sound: their controls are what is read.
-		Session:new_audio_route (2, 2, nil, 1, "safa " .. layer, ARDOUR.PresentationInfo.Flag.AudioBus, ARDOUR.PresentationInfo.max_order)
+		-- They carry no sound: their controls are what is read. One input, for Ardour holds the panner of two in the middle.
+		Session:new_audio_route (1, 2, nil, 1, "safa " .. layer, ARDOUR.PresentationInfo.Flag.AudioBus, ARDOUR.PresentationInfo.max_order)
 	end
 	Session:save_state ("")
 end end

@@ -138,6 +138,6 @@ def test_what_scsynth_puts_out_is_the_session(studio: Studio, proofs: Proofs, ve
     print(f"{1000 * through_jack:.1f} ms through JACK, of which {BUFFER} s are kept ready; and at most a block")
     assert 0 < through_buffer < MOST
     assert 0 < through_jack < BUFFER + MOST
-    way = f"{1000 * through_buffer:.0f} ms and at most a block of {1000 * PERIOD / RATE:.0f} ms, median of 8"
-    told = f"a change of gain, from sclang to the sound through a buffer read {1000 * LEAD:.0f} ms behind"
-    proofs.tell(Proof("SuperCollider", f"{told}: {way}", version))
+    within = f"{1000 * MOST:.0f} ms and a block of {1000 * PERIOD / RATE:.0f} ms"
+    told = f"gain from sclang to the sound, through a buffer {1000 * LEAD:.0f} ms behind: median of 8 within {within}"
+    proofs.tell(Proof("SuperCollider", told, version))
