@@ -106,7 +106,7 @@ def test_a_take_is_the_session_and_strips_and_markers_steer(studio: Studio, proo
         used.append(next(sessions))
         return record(studio, used[-1])
 
-    take = studio.undisturbed(perform, 0)
+    take = studio.undisturbed(perform, lambda take: take.whole(0))
     assert "SCRIPT SessionInit safa-stream" in take.said, take.said
     assert take.made > 2 * RATE
     how = "a take of the template's track"
