@@ -13,7 +13,7 @@ local SERVER, MORPH = "osc.udp://127.0.0.1:9600", 4
 -- Seconds that a change of a fader takes: as long as it lasts until the next look.
 local RAMP = 0.1
 -- Farther than this between two looks (in seconds) the playhead was moved, it did not roll.
-local JUMP = 1
+local JUMP = 2
 
 function signals ()
 	return LuaSignal.Set ():add ({ [LuaSignal.LuaTimerDS] = true })

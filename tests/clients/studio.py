@@ -113,7 +113,7 @@ class Studio(Beside):
             if good(take):
                 return take
             time.sleep(COUNTED)
-            if self.late() == before and os.getloadavg()[0] < (os.cpu_count() or 1):
+            if self.late() == before and not busy():
                 return take
         return perform()
 
@@ -142,6 +142,11 @@ class Studio(Beside):
         heard.frames = np.fromfile(out, "<f4").reshape(-1, 2)
         heard.start, heard.state, heard.delay = told["start"], told["state"], told["state"]["delay"]
         time.sleep(BUFFER + settle)
+
+
+def busy() -> bool:
+    """Whether more wants to run here than there are cores."""
+    return os.getloadavg()[0] >= (os.cpu_count() or 1)
 
 
 def environment() -> dict[str, str]:

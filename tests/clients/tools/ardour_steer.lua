@@ -16,12 +16,17 @@ local marker
 for place in Session:locations ():list ():iter () do
 	if place:is_mark () then marker = place:start ():samples () end
 end
-Session:request_locate (marker - 24000, false, ARDOUR.LocateTransportDisposition.MustRoll, ARDOUR.TransportRequestSource.TRS_UI)
--- As long as it takes, at most ten seconds.
-for step = 1, 100 do
-	ARDOUR.LuaAPI.usleep (100000)
-	look ()
-	if Session:transport_sample () > marker + 9600 then break end
+-- Twice, for a machine that is busy with other things may look too late: then the playhead seems to have been moved.
+for pass = 1, 2 do
+	Session:request_locate (marker - 24000, false, ARDOUR.LocateTransportDisposition.MustRoll, ARDOUR.TransportRequestSource.TRS_UI)
+	local before = false
+	for step = 1, 100 do
+		ARDOUR.LuaAPI.usleep (100000)
+		look ()
+		local now = Session:transport_sample ()
+		if before and now > marker + 9600 then break end
+		before = before or now < marker
+	end
 end
 print ("AT", Session:transport_sample ())
 Session:request_stop (false, false, ARDOUR.TransportRequestSource.TRS_UI)
