@@ -64,7 +64,7 @@ def hardour(studio: Studio, session: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            print(process.communicate(timeout=30)[0])
 
 
 @pytest.fixture(scope="module")
