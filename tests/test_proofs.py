@@ -32,7 +32,7 @@ def test_a_run_replaces_its_own_rows_only(tmp_path: Path) -> None:
 
 
 def test_rows_are_told_apart_by_tool_and_comparison() -> None:
-    other = Proof("jalv", "exact: 44.1 kHz", "1.6.6")
+    other = Proof("jalv", "exact: 44.1 kHz", "1.6.6", frames_equal=44_100)
     assert merged([JALV], [other]) == (other, JALV)
     assert table([other]).count("\n") == 3
 
@@ -40,3 +40,8 @@ def test_rows_are_told_apart_by_tool_and_comparison() -> None:
 def test_a_page_without_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no table"):
         with_table("words", [])
+
+
+def test_nothing_is_called_exact_that_was_not_compared() -> None:
+    with pytest.raises(ValueError, match="no frame was compared"):
+        Proof("jalv", "exact: plugin", "1.6.6", frames_equal=0)

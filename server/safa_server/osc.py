@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from safa_server.osc_map import HIGHEST_RATE, ROOT
 from safa_server.osc_packet import FRAMINGS, LARGEST_PACKET, Argument, Message, PacketError, read_packet, write_message
 from safa_server.osc_peers import Gate, Rates, same_host
-from safa_server.osc_read import Present, Request, Service, at_time, number, read_request, shown, text
+from safa_server.osc_read import Present, Request, Service, at_time, needed_number, number, read_request, shown, text
 from safa_server.osc_sockets import TcpServer, UdpEndpoint, UdpPeer, numeric_address
-from safa_server.osc_stream import packet_frames
+from safa_server.osc_stream import LARGEST_RING, LEAST_RING, RingBuffer, packet_frames
 from safa_server.osc_subscribers import LARGEST_SUBSCRIBERS, Destination, Subscribers
 from safa_server.security import is_loopback
 from safa_server.station import Station
@@ -195,6 +195,12 @@ class OscServer:
                 wanted = text(arguments, 2, "format", "s16")
                 packet_frames(1, station.channels, wanted)
                 self.subscribers.add_audio(self._where(arguments, peer), station, root, wanted, now)
+            case "audio/ring":
+                ring = RingBuffer(
+                    int(needed_number(arguments, 2, "buffer", 0, 65535)),
+                    int(needed_number(arguments, 3, "frames", LEAST_RING, LARGEST_RING)),
+                )
+                self.subscribers.add_audio(self._where(arguments, peer), station, root, ring, now)
             case _:
                 audio = service.name.startswith("audio/")
                 if not self.subscribers.remove(self._where(arguments, peer), station, audio):

@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 from safa_server.fields import Range, alternatives, range_of
+from safa_server.osc_stream import LARGEST_RING, LEAST_RING
 from safa_stream.scene import WeightedPrompt
 from safa_stream.session.messages import (
     EVENTS,
@@ -201,6 +202,17 @@ SERVICES: tuple[Row, ...] = tuple(
             "audio/subscribe",
             (_HOST, _PORT, Parameter("format", "s", False)),
             f"Send the sound as /safa/audio, as s16 or f32, for {SUBSCRIPTION_SECONDS // 60} minutes.",
+        ),
+        (
+            "audio/ring",
+            (
+                Parameter("host", "s"),
+                Parameter("port", "i", True, Range(0, 65535)),
+                Parameter("buffer", "i", True, Range(0, 65535)),
+                Parameter("frames", "i", True, Range(LEAST_RING, LARGEST_RING)),
+            ),
+            "Write the sound into a buffer of an scsynth, as /b_setn of interleaved samples: sample n of the session's "
+            "clock is frame n modulo frames. Renewed and ended like the other.",
         ),
         ("audio/unsubscribe", (_HOST, _PORT), "End that."),
         ("auth", (Parameter("token", "s"),), "The server's token: each peer's first message beyond loopback."),

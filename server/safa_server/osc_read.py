@@ -113,6 +113,13 @@ def number(arguments: Sequence[Argument], index: int, name: str, default: float,
     return value
 
 
+def needed_number(arguments: Sequence[Argument], index: int, name: str, least: float, most: float) -> float:
+    """An argument that is a number in a range. Raises UsageError, also where there is none."""
+    if index >= len(arguments) or arguments[index] is None:
+        raise UsageError(f"argument {index + 1} ({name}) is missing")
+    return number(arguments, index, name, least, least, most)
+
+
 def shown(value: Argument) -> str:
     """An argument in an error, never long."""
     if isinstance(value, bytes):

@@ -5,11 +5,18 @@
 Each blob holds interleaved little-endian samples, an equal share of a block that keeps it below a UDP packet which no
 network splits. Sequence numbers count packets from the session's first sample: a gap is a lost packet. Seconds and
 samples say where in the session's time its first sample is.
+
+    /b_setn  buffer  index  count  sample sample ...
+
+is what scsynth takes to set values of a buffer, and other programs can take apart: the sound as numbers, in a buffer
+that is written round and round. Where a sample lies follows from its time, so a reader needs nothing but the session's
+clock, and a lost packet leaves a hole where it belongs and moves nothing.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,6 +29,16 @@ from safa_stream.types import FloatArray
 #: Bytes of sound in a packet; with the headers of OSC, UDP and IP it stays below 1280, the least that IPv6 carries.
 PAYLOAD = 1200
 WIDTHS = {"s16": 2, "f32": 4}
+#: Frames of a ring buffer: from a tenth of a second at 48 kHz, far more than a block, to twenty seconds.
+LEAST_RING, LARGEST_RING = 4800, 960_000
+
+
+@dataclass(frozen=True, slots=True)
+class RingBuffer:
+    """A buffer in another program: its number there and its length. Sample n of the session is frame n mod `frames`."""
+
+    number: int
+    frames: int
 
 
 def packet_frames(block: int, channels: int, sample_format: str, payload: int = PAYLOAD) -> int:
@@ -46,6 +63,26 @@ def audio_packets(
         seconds, rest = divmod(start + first, rate)
         sequence = (start + first) // frames % 2**31
         yield write_message(f"{root}/audio", sequence, seconds, rest, coded[:, first : first + frames].T.tobytes())
+
+
+def ring_packets(samples: FloatArray, start: int, ring: RingBuffer) -> Iterator[bytes]:
+    """The messages that write one block [channels, frames], which begins at sample `start`, into a ring buffer.
+
+    Packed here by hand: a type tag and a number a sample is too much for a builder that takes one argument at a time.
+    """
+    channels, block = samples.shape
+    # Five bytes a value, type tag and float.
+    most = PAYLOAD // (5 * channels)
+    values = np.ascontiguousarray(samples.T, ">f4")
+    first = 0
+    while first < block:
+        at = (start + first) % ring.frames
+        count = min(most, block - first, ring.frames - at)
+        tags = b",iii" + b"f" * (count * channels)
+        head = struct.pack(">iii", ring.number, at * channels, count * channels)
+        padding = bytes(4 - len(tags) % 4)
+        yield b"/b_setn\0" + tags + padding + head + values[first : first + count].tobytes()
+        first += count
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from safa_server.osc_clock import SampleClock
 from safa_server.osc_map import ROOT, SUBSCRIPTION_SECONDS, TIMES, event_address
 from safa_server.osc_packet import write_message
 from safa_server.osc_peers import same_host
-from safa_server.osc_stream import Meter, audio_packets, levels
+from safa_server.osc_stream import Meter, RingBuffer, audio_packets, levels, ring_packets
 from safa_server.station import Block, Station
 from safa_stream.errors import UsageError
 from safa_stream.session.messages import Event
@@ -41,14 +41,15 @@ class Destination(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """One destination. rate: statuses a second, None for no events either; audio: a format of sound, None for none."""
+    """One destination. rate: statuses a second, None for no events either; audio: a format of sound, or the buffer
+    that it is written into, None for none."""
 
     where: Destination
     session: str
     root: str
     rate: float | None = None
     until: float = 0.0
-    audio: str | None = None
+    audio: str | RingBuffer | None = None
     audio_until: float = 0.0
     meter: Meter = field(default_factory=Meter)
     timer: asyncio.TimerHandle | None = None
@@ -74,16 +75,21 @@ class Tap:
         if not self.subscribers:
             return
         peaks, squares = levels(block.samples)
-        coded: dict[tuple[str, str], list[bytes]] = {}
+        coded: dict[tuple[str, str | RingBuffer], list[bytes]] = {}
         for one in list(self.subscribers):
             one.meter.add(block.samples.shape[1], peaks, squares)
             if one.audio is None:
                 continue
             key = (one.root, one.audio)
             if key not in coded:
-                coded[key] = list(audio_packets(one.root, block.samples, block.start, self.station.rate, one.audio))
+                coded[key] = self._coded(block, one.root, one.audio)
             for packet in coded[key]:
                 one.where.send(packet)
+
+    def _coded(self, block: Block, root: str, audio: str | RingBuffer) -> list[bytes]:
+        if isinstance(audio, RingBuffer):
+            return list(ring_packets(block.samples, block.start, audio))
+        return list(audio_packets(root, block.samples, block.start, self.station.rate, audio))
 
     def _event(self, event: Event) -> None:
         arguments = event_arguments(event, self.station.rate)
@@ -117,10 +123,10 @@ class Subscribers:
             one.timer.cancel()
         one.timer = asyncio.get_running_loop().call_later(0, self._tick, one)
 
-    def add_audio(self, where: Destination, station: Station, root: str, sample_format: str, now: float) -> None:
-        """Sound from now on. Raises UsageError where there are too many."""
+    def add_audio(self, where: Destination, station: Station, root: str, audio: str | RingBuffer, now: float) -> None:
+        """Sound from now on, in a format or into a buffer. Raises UsageError where there are too many."""
         one = self._subscriber(where, station, root)
-        one.audio, one.audio_until, one.refusals = sample_format, now + SUBSCRIPTION_SECONDS, 0
+        one.audio, one.audio_until, one.refusals = audio, now + SUBSCRIPTION_SECONDS, 0
 
     def remove(self, where: Destination, station: Station, audio: bool) -> bool:
         """End one kind of a subscription; False where there was none."""

@@ -198,7 +198,10 @@ async def _play_on_device(
     if settings.device is None:
         return None
     name = None if settings.device == "default" else settings.device
-    output = DeviceOutput(main, DeviceRequest(name, channel_map=settings.channel_map), _log_device)
+    request = DeviceRequest(
+        name, buffer=settings.device_buffer, latency=settings.device_latency, channel_map=settings.channel_map
+    )
+    output = DeviceOutput(main, request, _log_device)
     await output.start()
     stack.push_async_callback(output.stop)
     watching = asyncio.create_task(observe_device(registry, lambda: output.status), name="device metrics")

@@ -50,6 +50,8 @@ class Settings:
     )
     scene: Path | None = _setting(None, "begin with a session of this scene file and stays", "FILE")
     device: str | None = _setting(None, 'play that session on a sound device; "default" for the default one', "NAME")
+    device_buffer: float = _setting(0.2, "sound kept ready for that device; it grows where it is too short", "SECONDS")
+    device_latency: float = _setting(0.1, "latency that the device itself is asked for", "SECONDS")
     icecast: tuple[str, ...] = _setting(
         (), "send that session to Icecast as well: icecast://HOST:8000/live.flac, or .opus, .mp3", "URL,..."
     )

@@ -27,6 +27,10 @@ PACKAGES = {
     "pd": "puredata-core",
     "csound": "csound",
     "sclang": "supercollider-language",
+    "scsynth": "supercollider-server",
+    "ardour7-lua": "ardour",
+    "jack_connect": "jackd2",
+    "jack_lsp": "jackd2",
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
@@ -55,11 +59,46 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Running:
+class Beside:
+    """Programs in a server's network. enter: what goes before a command there; home: their home folder."""
+
+    def __init__(self, enter: Sequence[str], home: Path) -> None:
+        self.enter, self.home = enter, home
+
+    def python(self, script: Path, *arguments: object) -> str:
+        """What a Python script prints."""
+        return self.run(sys.executable, script, *arguments)
+
+    def start(self, name: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
+        """A program in the server's network. sclang is built with Qt, which wants to hear that there is no screen."""
+        quiet = {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1", "HOME": str(self.home)}
+        return subprocess.Popen(
+            [*self.enter, program(name), *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, **quiet, **variables},
+        )
+
+    def run(self, name: str, *arguments: object, seconds: float = 90) -> str:
+        """What a program prints until it ends; one that does not end fails the test."""
+        with self.start(name, *arguments) as process:
+            try:
+                return plain(process.communicate(timeout=seconds)[0])
+            except subprocess.TimeoutExpired:
+                process.kill()
+                said = plain(process.communicate()[0])
+        pytest.fail(f"{name} did not end within {seconds:g} s; it printed:\n{said[-2000:]}", pytrace=False)
+
+
+class Running(Beside):
     """A server in a process and a network of its own, and programs beside it."""
 
     def __init__(self, process: subprocess.Popen[str], enter: Sequence[str], home: Path) -> None:
-        self.process, self.enter, self.home = process, enter, home
+        super().__init__(enter, home)
+        self.process = process
         self.address = self._line()
         self.port, self.tcp_port = int(self.address["port"]), int(self.address["tcp_port"])
 
@@ -76,38 +115,11 @@ class Running:
         self.process.stdin.flush()
         return self._line()
 
-    def python(self, script: Path, *arguments: object) -> str:
-        """What a Python script prints."""
-        return self.run(sys.executable, script, *arguments)
-
-    def start(self, name: str, *arguments: object) -> subprocess.Popen[str]:
-        """A program in the server's network. sclang is built with Qt, which wants to hear that there is no screen."""
-        quiet = {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1", "HOME": str(self.home)}
-        return subprocess.Popen(
-            [*self.enter, program(name), *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**os.environ, **quiet},
-        )
-
-    def run(self, name: str, *arguments: object, seconds: float = 90) -> str:
-        """What a program prints until it ends; one that does not end fails the test."""
-        with self.start(name, *arguments) as process:
-            try:
-                return plain(process.communicate(timeout=seconds)[0])
-            except subprocess.TimeoutExpired:
-                process.kill()
-                said = plain(process.communicate()[0])
-        pytest.fail(f"{name} did not end within {seconds:g} s; it printed:\n{said[-2000:]}", pytrace=False)
-
 
 @contextmanager
 def running(home: Path) -> Iterator[Running]:
     """An OSC server with a session, see osc/server.py."""
-    wrap, enter_with = _network()
+    wrap, enter_with = network()
     process = subprocess.Popen(
         [*wrap, sys.executable, str(ROOT / "tests/clients/osc/server.py")],
         stdin=subprocess.PIPE,
@@ -125,7 +137,7 @@ def running(home: Path) -> Iterator[Running]:
             process.wait(10)
 
 
-def _network() -> tuple[list[str], list[str]]:
+def network() -> tuple[list[str], list[str]]:
     """What gives a command a network of its own, and nsenter's options to join it; empty where we may not make one."""
     own = ["-n"] if os.geteuid() == 0 else ["-rn"]
     if subprocess.run([program("unshare"), *own, "true"], capture_output=True).returncode:

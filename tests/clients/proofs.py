@@ -31,6 +31,10 @@ class Proof:
     underruns: int | None = None
     not_run: str = ""
 
+    def __post_init__(self) -> None:
+        if "exact" in self.compared and not self.frames_equal:
+            raise ValueError(f"{self.tool}: {self.compared!r} is called exact, and no frame was compared")
+
 
 def read(store: Path = STORE) -> tuple[Proof, ...]:
     """The rows that are kept, none where there is no file yet."""

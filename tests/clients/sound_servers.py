@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from safa_stream.types import FloatArray
 #: What the tests here need of Debian; a missing program is a failure, not a skip.
 PACKAGES = "libportaudio2 jackd2 jack-capture pulseaudio pulseaudio-utils libasound2-plugins"
 RATE = 48_000
+_NUMBERS = itertools.count()
 
 
 def need(*programs: str) -> None:
@@ -68,13 +70,14 @@ class SoundServer:
 def jack_server(
     monkeypatch: pytest.MonkeyPatch, period: int = 1024, rate: int = RATE, channels: int = 2
 ) -> Iterator[SoundServer]:
-    """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine."""
+    """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine, and
+    patient (milliseconds) with clients that such a machine holds up."""
     need("jackd", "jack_lsp", "jack_capture")
-    name = f"safa{os.getpid()}"
+    name = f"safa{os.getpid()}-{next(_NUMBERS)}"
     monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
     monkeypatch.setenv("JACK_NO_START_SERVER", "1")
     monkeypatch.setenv("JACK_NO_AUDIO_RESERVATION", "1")
-    command = ["jackd", "-n", name, "-S", "-d", "dummy", "-r", str(rate), "-p", str(period)]
+    command = ["jackd", "-n", name, "-S", "-t", "5000", "-d", "dummy", "-r", str(rate), "-p", str(period)]
     command += ["-P", str(channels)]
     server = SoundServer(command, ["jack_lsp"], "system JACK")
     server.start()
@@ -104,8 +107,8 @@ def pulse_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Soun
 
 
 @contextmanager
-def jack_recording(file: Path, ports: tuple[str, ...] = ("PortAudio:out_0", "PortAudio:out_1")) -> Iterator[None]:
-    """Record ports into a WAV file of float32, a channel each, while the block runs."""
+def jack_recording(file: Path, ports: Sequence[str] = ("PortAudio:out_0", "PortAudio:out_1")) -> Iterator[None]:
+    """Record ports into a WAV file of float32 while the block runs, a channel each."""
     command = ["jack_capture", *(word for port in ports for word in ("--port", port)), "-b", "FLOAT", str(file)]
     recorder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(200):
@@ -119,6 +122,31 @@ def jack_recording(file: Path, ports: tuple[str, ...] = ("PortAudio:out_0", "Por
     finally:
         # The return key is how one stops it; it then writes what it still holds.
         recorder.communicate(b"\n", timeout=20)
+
+
+def jack_ports(*names: str, seconds: float = 30) -> None:
+    """Wait until a JACK server has these ports."""
+    end = time.monotonic() + seconds
+    while not set(names) <= set(there := subprocess.run(["jack_lsp"], capture_output=True, text=True).stdout.split()):
+        assert time.monotonic() < end, f"JACK has no {', '.join(set(names) - set(there))}, only {', '.join(there)}"
+        time.sleep(0.05)
+
+
+def jack_connect(source: str, destination: str) -> None:
+    """Connect two ports, once they are there."""
+    jack_ports(source, destination)
+    subprocess.run(["jack_connect", source, destination], check=True, capture_output=True)
+
+
+def jack_connected(source: str, destination: str, seconds: float = 60) -> None:
+    """Wait until a program has connected two ports by itself."""
+    end = time.monotonic() + seconds
+    while True:
+        listed = subprocess.run(["jack_lsp", "-c", source], capture_output=True, text=True).stdout
+        if destination in [line.strip() for line in listed.splitlines()]:
+            return
+        assert time.monotonic() < end, f"{source} is not connected to {destination}, but:\n{listed}"
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -157,12 +185,21 @@ def recorded(file: Path, rate: int = RATE) -> FloatArray:
 
 
 def equal_stretch(heard: FloatArray, made: FloatArray) -> tuple[int, int]:
-    """Where `made` [N, 2] begins in `heard` [M, 2], and how many frames from there on are equal to the last bit."""
+    """Where `made` [N, 2] begins in `heard` [M, 2], and how many frames from there on are equal to the last bit.
+
+    Of several places the one where most is equal: a session that waits for its engine plays a loop.
+    """
     begins = int(np.flatnonzero(made.any(axis=1))[0])
     first = made[begins : begins + 64]
+    found = []
     for at in np.flatnonzero(heard[:, 0] == first[0, 0]):
         if np.array_equal(heard[at : at + len(first)], first):
             count = min(len(heard) - at, len(made) - begins)
             differs = np.flatnonzero((heard[at : at + count] != made[begins : begins + count]).any(axis=1))
-            return int(at) - begins, begins + (int(differs[0]) if len(differs) else count)
-    pytest.fail(f"not one stretch of the session is in the recording ({len(heard)} frames, peak {np.abs(heard).max()})")
+            found.append((begins + (int(differs[0]) if len(differs) else count), int(at) - begins))
+    if not found:
+        pytest.fail(
+            f"not one stretch of the session is in the recording ({len(heard)} frames, peak {np.abs(heard).max()})"
+        )
+    equal, at = max(found)
+    return at, equal

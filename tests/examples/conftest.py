@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.proofs import Proofs
+from tests.clients.studio import Studio, open_studio
 from tests.server.test_serve import server
 
 
@@ -40,3 +41,20 @@ def proofs() -> Iterator[Proofs]:
     yield gathered
     if os.environ.get("SAFA_WRITE_PROOFS") == "1":
         gathered.keep()
+
+
+@pytest.fixture(scope="session")
+def one_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """JACK and a server that plays into it, one for all tests."""
+    with open_studio(tmp_path_factory.mktemp("studio")) as studio:
+        studio.tell("/safa/pause")
+        yield studio
+
+
+@pytest.fixture
+def studio(one_studio: Studio) -> Iterator[Studio]:
+    """The same while its session plays: it takes nothing from other tests."""
+    one_studio.reset()
+    one_studio.tell("/safa/play")
+    yield one_studio
+    one_studio.tell("/safa/pause")

@@ -183,6 +183,37 @@ async def test_meters_are_those_of_the_sound() -> None:
 
 
 @live
+async def test_a_ring_buffer_is_written_with_the_sessions_sound() -> None:
+    frames = 7_001
+    async with on_air() as (server, station, _):
+        with peer() as one, peer() as wrong:
+            blocks: list[Block] = []
+            station.on_block(blocks.append)
+            assert (await one.ask(server.port, "/safa/audio/ring", "", 0, 3, frames))[0] in ("/b_setn", "/safa/ok")
+            ring, wanted = np.full((frames, 2), np.nan, np.float32), np.zeros((frames, 2), np.float32)
+            first, written = -1, 0
+            while written < frames + 960:
+                data = await one.raw()
+                assert len(data) < 1280
+                message = OscMessage(data)
+                if message.address == "/safa/ok":
+                    continue
+                buffer, index, count, *values = message.params
+                assert (message.address, buffer, count, index % 2) == ("/b_setn", 3, len(values), 0)
+                ring[index // 2 : (index + count) // 2] = np.reshape(values, (-1, 2))
+                first = index // 2 if written == 0 else first
+                written += count // 2
+            for bad in (("", 0, 3), ("", 0, 3, 4799), ("", 0, -1, frames)):
+                address, (_, reason) = await wrong.ask(server.port, "/safa/audio/ring", *bad)
+                assert address == "/safa/error" and "argument" in reason
+        begun = next(index for index, block in enumerate(blocks) if block.start % frames == first)
+        whole = np.concatenate([block.samples for block in blocks[begun:]], axis=1).T[:written]
+        for offset, sample in enumerate(whole, int(blocks[begun].start)):
+            wanted[offset % frames] = sample
+        assert np.array_equal(ring, wanted)
+
+
+@live
 async def test_sound_as_blobs_is_the_sessions_sound() -> None:
     async with on_air() as (server, station, _):
         with peer() as one, peer() as other:
