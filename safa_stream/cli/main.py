@@ -23,6 +23,7 @@ COMMANDS = (
     "panorama",
     "play",
     "serve",
+    "bridge",
     "replay",
     "sounds",
     "models",

@@ -67,7 +67,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     Raises SafaError for what the settings ask for and the world does not give.
     """
     settings = _with_token(settings)
-    stop = stop or _stop_on_signals()
+    stop = stop or stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
     async with AsyncExitStack() as stack:
         model = load(settings.model, settings.backend)
@@ -245,7 +245,8 @@ def _with_token(settings: Settings) -> Settings:
     return settings
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
+    """What SIGTERM and SIGINT set, from now on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
