@@ -23,7 +23,7 @@ using namespace safa;
 // (20 ms), its limiter (5 ms), and what a resampler holds back.
 static constexpr double kMarginSeconds = 0.12;
 static constexpr double kLongestLatencySeconds = 2.0;
-static constexpr double kPatienceSeconds = 10.0;
+static constexpr double kPatienceSeconds = 30.0;
 static constexpr double kBridgeGoneSeconds = 2.0;
 static constexpr uint32_t kChunk = 256;
 static constexpr const char* kStates[2] = {"prompts", "scene"};
@@ -281,6 +281,9 @@ private:
         auto patient = std::chrono::steady_clock::now();
         while (ready < frames && !fGivenUp) {
             std::this_thread::sleep_for(std::chrono::microseconds(500));
+            // A bridge that comes now wants to hear everything before it begins.
+            if (fSegment->attached.load(std::memory_order_relaxed) != fAttached)
+                tell(frames);
             const uint64_t now = Reader::ready(*fSegment);
             const auto time = std::chrono::steady_clock::now();
             if (now > ready)

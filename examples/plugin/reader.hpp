@@ -56,7 +56,12 @@ public:
         const uint32_t delivered = fSounding ? static_cast<uint32_t>(std::min<uint64_t>(count, there)) : 0;
         for (uint32_t i = 0; i < delivered; ++i) {
             const float* frame = segment.sound + 2 * ((at + i) % kFrames);
-            const float gain = fRisen < fFade ? fFalling[fFade - 1 - fRisen++] : 1.0f;
+            float gain = 1.0f;
+            if (fRisen < fFade) {
+                gain = fFalling[fFade - 1 - fRisen];
+                // A session begins with the silence that its limiter looks ahead; the fade waits for what follows.
+                fRisen += fRisen > 0 || frame[0] != 0.0f || frame[1] != 0.0f;
+            }
             fEnd[0] = left[i] = gain * frame[0] + tail(0);
             fEnd[1] = right[i] = gain * frame[1] + tail(1);
             fFallen += fFallen < fFade;

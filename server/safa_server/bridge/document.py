@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from safa_server.bridge.parameters import BLENDING, LAYERS, LOWEST_GAIN, USUAL, Values
+from safa_server.bridge.parameters import BLENDING, LAYERS, LOWEST_GAIN, USUAL, Values, differs
 from safa_server.bridge.slots import FIRST, read_slots, weighted
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.scene import WeightedPrompt, parse_prompts
@@ -69,7 +69,7 @@ class Document:
     def under(self, values: Values, prompts: str, slots: tuple[str, ...] | None = None) -> Document:
         """With the host's present parameters and prompts; slots: those of the prompts file, which go first."""
         chosen = slots or (read_slots(prompts) if prompts and prompts != self.prompts else self.slots)
-        differ = {name for name, value in values.items() if value != self.values[name]}
+        differ = {name for name, value in values.items() if differs(value, self.values[name])}
         scene = self.scene
         if (chosen != self.slots or differ & set(BLENDING)) and (made := weighted(chosen, values)):
             scene = with_layer(scene, replace(scene.layers[0], prompts=made))
@@ -78,7 +78,7 @@ class Document:
         if "guidance" in differ:
             scene = replace(scene, guidance=values["guidance"] or None)
         if "seed" in differ:
-            scene = with_layer(scene, replace(scene.layers[0], seed=int(values["seed"])))
+            scene = with_layer(scene, replace(scene.layers[0], seed=round(values["seed"])))
         for layer in scene.layers:
             if layer.layer < LAYERS and f"layer_{layer.layer + 1}" in differ:
                 gain = decibels(values[f"layer_{layer.layer + 1}"])

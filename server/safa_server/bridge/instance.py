@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from safa_server.bridge.slots import read_slots
 from safa_server.bridge.steering import Order, Steering
 from safa_server.client import Ended, Refused, SafaClient
 from safa_server.control import Close, Grant, Pause, Play
+from safa_server.station import BLOCK
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.messages import Command, Freeze, Prompt
@@ -50,6 +52,11 @@ class ServerAddress:
     url: str
     token: str | None = None
     lead: float | None = None
+
+    def page(self, session: Mapping[str, str]) -> str:
+        """The page that steers a session."""
+        base = self.url.replace("ws", "http", 1).rpartition("/")[0]
+        return f"{base}/#{urlencode(session)}"
 
 
 class Instance:
@@ -142,7 +149,9 @@ class Instance:
         clock.begin(self._segment.written, at)
         self._steering.layers = frozenset(one["layer"] for one in self._opened["state"]["layers"])
         self._segment.tell(PLAYING, self._opened["session"], not self._steering.runs)
-        self._say(f"plays session {self._opened['session']}")
+        # Behind # it is not sent, and not logged by anybody else.
+        page = self._server.page({"session": self._opened["session"], "token": self._opened["token"], "control": "1"})
+        self._say(f"plays session {self._opened['session']}; its page: {page}")
         return clock
 
     async def _open(self, client: SafaClient, status: PluginStatus) -> dict[str, Any]:
@@ -218,6 +227,9 @@ class Instance:
         self._recall()
         # The block that begins at `read` may be telling still.
         orders = self._steering.take(self._segment.events(), status.read + (status.read == stood))
+        for note in self._steering.notes:
+            log.info("%s: %s", self.name, note)
+        self._steering.notes.clear()
         slots = self._file_slots(int(self._steering.values["number"]))
         if slots != self._slots_said and slots is not None and self._opened is not None:
             self._slots_said = slots
@@ -266,7 +278,7 @@ class Instance:
                 self._say(f"{command.name}: {event['reason']}")
             elif event["type"] == "applied":
                 applied += 1
-                late += command is not None and event["position"] > (command.at or 0)
+                late += command is not None and event["position"] >= (command.at or 0) + BLOCK
                 self._ours = command.prompts if isinstance(command, Prompt) else self._ours
         if late:
             self._segment.tell(PLAYING, resting=not self._steering.runs, late=late)

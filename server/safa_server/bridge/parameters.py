@@ -32,3 +32,8 @@ BLENDING = (*(f"weight_{slot}" for slot in range(1, SLOTS + 1)), "xy", "x", "y")
 LOWEST_GAIN = -60.0
 
 Values = Mapping[str, float]
+
+
+def differs(one: float, other: float) -> bool:
+    """Whether a host meant another value: what it keeps comes back rounded."""
+    return abs(one - other) > 1e-3

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from safa_server.bridge.document import decibels
 from safa_server.bridge.parameters import BLENDING, LAYERS, NAMES, USUAL
-from safa_server.bridge.segment import PARAMETER, TEMPO, TRANSPORT, PluginEvent
+from safa_server.bridge.segment import JUMP, PARAMETER, TEMPO, TRANSPORT, PluginEvent
 from safa_server.bridge.slots import weighted
 from safa_server.bridge.tempo import Tempo, tempo_commands
 from safa_stream.session.messages import Command, Configure, Freeze, Mix, Prompt, Reseed
@@ -33,7 +33,8 @@ class Order:
 class Steering:
     """rate: of the ring's frames, in Hz; slots: the prompts' texts; layers: those that the session has.
 
-    values: the parameters as they are; rolling: whether the host's transport does; tempo: what it said last.
+    values: the parameters as they are; rolling: whether the host's transport does; tempo: what it said last; notes:
+    what the transport did, in words.
     """
 
     rate: int
@@ -43,6 +44,7 @@ class Steering:
     known: set[str] = field(default_factory=set)
     rolling: bool = False
     tempo: Tempo | None = None
+    notes: list[str] = field(default_factory=list)
     _waiting: dict[str, int] = field(default_factory=dict)
     _said: dict[str, int] = field(default_factory=dict)
 
@@ -65,8 +67,14 @@ class Steering:
                 self._set(NAMES[event.which], event.a, event.index)
             elif event.kind == TRANSPORT:
                 self.rolling = event.which == 1
+                self.notes.append(
+                    f"the host's transport {'rolls' if self.rolling else 'stands'} at frame {event.a:.0f}"
+                )
+            elif event.kind == JUMP:
+                self.notes.append(f"the host's transport jumps from frame {event.a:.0f} to {event.b:.0f}")
             elif event.kind == TEMPO:
                 self.tempo = Tempo(event.a, event.b, event.c)
+                self.notes.append(f"the host's tempo is {event.a:g}, {event.c:g} beats a bar, at beat {event.b:.2f}")
                 orders += [Order(event.index, command) for command in tempo_commands(self.tempo)]
         return orders + self._due(before)
 
@@ -122,6 +130,6 @@ _KINDS: dict[str, Callable[[Steering], Command | None]] = {
     # 0 is the model's own, which a running session cannot be told to take again.
     "guidance": lambda steering: Configure(guidance=g) if (g := steering.values["guidance"]) > 0 else None,
     "freeze": lambda steering: Freeze(on=steering.values["freeze"] > 0.5),
-    "seed": lambda steering: Reseed(seed=int(steering.values["seed"])),
+    "seed": lambda steering: Reseed(seed=round(steering.values["seed"])),
     **{f"layer_{number + 1}": _layer(number) for number in range(LAYERS)},
 }
