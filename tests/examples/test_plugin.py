@@ -1,8 +1,8 @@
 """The plugin in real hosts: what they hear is what the session gives, to the last bit, and nothing that happens to the
 server steps, clicks or holds a host up.
 
-A second or two each. For the long proof: SAFA_PLUGIN_SECONDS=60 pytest tests/examples/test_plugin.py, which also plays
-every rate with every block size in every host.
+A second or two each. For the long proof: SAFA_PLUGIN_SECONDS=60 pytest tests/examples/test_plugin.py -k Exactly, which
+plays every rate with every block size in every host; and SAFA_PLUGIN_SOAK_SECONDS=1200 ... -k Beside -s.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ from safa_server.station import BLOCK
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import AddLayer, Command, Mix
 from safa_stream.types import FloatArray
+from tests.clients.plugin.jalv import PORTS, Jalv, equal_pieces
+from tests.clients.plugin.soak import soak
 from tests.clients.plugin.studio import Listener, Studio, built, studio
-from tests.clients.programs import program
 from tests.clients.proofs import Proof, Proofs
 from tests.clients.sound_servers import jack_recording, jack_server, recorded
 
 SECONDS = float(os.environ.get("SAFA_PLUGIN_SECONDS", "1"))
+SOAK_SECONDS = float(os.environ.get("SAFA_PLUGIN_SOAK_SECONDS", "2"))
 LONG = SECONDS >= 10
 RATES, BLOCKS = (44_100, 48_000), (64, 512, 2048)
 EVERY = tuple(itertools.product(RATES, BLOCKS))
@@ -149,13 +151,13 @@ class TestExactly:
         for variable in ("SAFA_PLUGIN_FOLDER",):
             monkeypatch.setenv(variable, here.environment[variable])
         file = tmp_path / "heard.wav"
-        with jack_server(monkeypatch, block, rate), jalv(plugin, "buffer=1000"):
+        with jack_server(monkeypatch, block, rate), Jalv(plugin, "buffer=1000"):
             segment = here.segment()
             with Listener(here.url, rate, segment) as listener, jack_recording(file, PORTS):
                 until(lambda: segment.plugin().read > (SECONDS + 1) * rate)
         start, session = listener.sound()
         status = segment.plugin()
-        count = pieces_equal(recorded(file, rate), session, status.underruns)
+        count = equal_pieces(recorded(file, rate), session, status.underruns)
         assert count >= SECONDS * rate
         proofs.tell(
             Proof(
@@ -165,6 +167,26 @@ class TestExactly:
                 count,
                 status.underruns,
                 NOT_RUN,
+            )
+        )
+
+
+class TestBesideOthers:
+    def test_jalv_beside_two_other_sessions_runs_dry_never(
+        self, plugin: Path, here: Studio, tmp_path: Path, proofs: Proofs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SAFA_PLUGIN_FOLDER", str(here.folder))
+        found = soak(plugin, here, tmp_path, SOAK_SECONDS, monkeypatch)
+        print(json.dumps(found))
+        assert found["frames_equal"] >= SOAK_SECONDS * 48_000
+        assert found["others_lost"] == 0
+        proofs.tell(
+            Proof(
+                "jalv (LV2, JACK)",
+                "exact: real time beside two other sessions that are listened to, with a buffer of 1 s",
+                _version("jalv"),
+                found["frames_equal"],
+                found["underruns"],
             )
         )
 
@@ -249,7 +271,7 @@ class TestAnsweringTheHost:
     ) -> None:
         monkeypatch.setenv("SAFA_PLUGIN_FOLDER", str(here.folder))
         file = tmp_path / "heard.wav"
-        with jack_server(monkeypatch), jalv(plugin, "follow=1", "buffer=1000"):
+        with jack_server(monkeypatch), Jalv(plugin, "follow=1", "buffer=1000"):
             segment = here.segment()
             transport = jack.Client("transport")
             with Listener(here.url, 48_000, segment) as listener, jack_recording(file, PORTS):
@@ -265,7 +287,7 @@ class TestAnsweringTheHost:
             transport.close()
         _, session = listener.sound()
         status, heard = segment.plugin(), recorded(file)
-        count = pieces_equal(heard, session, status.underruns + 1)
+        count = equal_pieces(heard, session, status.underruns + 1)
         assert status.underruns == 0
         assert count >= 2 * 24_000 - 4 * FADE
         proofs.tell(
@@ -319,32 +341,6 @@ class TestServerGone:
         )
 
 
-PORTS = ("SafaStream:lv2_audio_out_1", "SafaStream:lv2_audio_out_2")
-
-
-class jalv:  # noqa: N801
-    """The LV2 host with the plugin in it, while the block runs."""
-
-    def __init__(self, plugin: Path, *controls: str) -> None:
-        paths = [str(plugin), "/usr/lib/lv2", "/usr/lib/x86_64-linux-gnu/lv2"]
-        words = [word for control in controls for word in ("-c", control)]
-        self._command = [program("jalv"), *words, "urn:safa-stream:plugin"]
-        self._environment = {"LV2_PATH": ":".join(paths)}
-
-    def __enter__(self) -> None:
-        # It ends when its standard input does.
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **self._environment},
-        )
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=20)
-
-
 async def _played(url: str, scene: dict[str, Any], seconds: float) -> FloatArray:
     wanted, frames = round(seconds * 48_000), list[FloatArray]()
     async with SafaClient.connect(url) as client:
@@ -378,33 +374,6 @@ def until(reached: Any, seconds: float = 120.0) -> None:
     while not reached():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.02)
-
-
-def pieces_equal(heard: FloatArray, session: FloatArray, underruns: int) -> int:
-    """Frames of a recording that are the session's, in order, with nothing between them but fades and silence.
-
-    There may be one more piece than underruns, which the plugin counted itself.
-    """
-    equal, at, pieces = 0, 0, 0
-    first = session[:, 0]
-    place = 0
-    while at < len(heard) - 16:
-        if not heard[at].any():
-            at += 1
-            continue
-        found = np.flatnonzero(first[place:] == heard[at, 0]) + place
-        match = next((m for m in found if np.array_equal(session[m : m + 16], heard[at : at + 16])), None)
-        if match is None:
-            at += 1
-            continue
-        count = min(len(heard) - at, len(session) - match)
-        differ = np.flatnonzero((heard[at : at + count] != session[match : match + count]).any(axis=1))
-        length = int(differ[0]) if len(differ) else count
-        # Nothing is lost: a fade falls on a frame that is held, and rises over the frames that follow.
-        assert not pieces or match - place <= 2 * FADE, f"{match - place} frames of the session are missing"
-        equal, at, place, pieces = equal + length, at + length, int(match) + length, pieces + 1
-    assert 1 <= pieces <= underruns + 1, f"{pieces} pieces, {underruns} underruns"
-    return equal
 
 
 def _version(tool: str) -> str:

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -199,7 +198,7 @@ class Segment:
     @property
     def states_taken(self) -> bool:
         """Whether a bridge carried out what the host set last, so that `scene` is newer."""
-        return int(self._wide[_TEXT_TAKEN]) == struct.unpack_from("<Q", self._bytes, _FROM_PLUGIN_AT)[0]
+        return int(self._wide[_TEXT_TAKEN]) == int(struct.unpack_from("<Q", self._bytes, _FROM_PLUGIN_AT)[0])
 
     def scene(self) -> str | None:
         """What `tell_scene` said last, by this bridge or the one before."""
@@ -236,41 +235,50 @@ class Segment:
         return (number, data.decode("utf-8", "replace")) if int(head[0]) == number else None
 
 
-def open_segment(path: Path) -> tuple[Segment, BinaryIO]:
-    """A segment and its file, which is this process's alone until it is closed.
+class Claim:
+    """One bridge a segment: a lock on its file, which ends with its process, however that ends, or with `close`."""
 
-    Raises SegmentError for what is none, for one that another bridge serves, and for one that is gone.
-    """
-    try:
-        file = path.open("r+b")
-    except OSError as error:
-        raise SegmentError(f"cannot open {path}: {error.strerror}") from None
-    try:
-        _claim(file)
+    def __init__(self, path: Path) -> None:
+        """Raises SegmentError where another has it, or the file is gone."""
         try:
-            memory = memoryview(mmap.mmap(file.fileno(), 0))
-        except ValueError:
-            raise SegmentError("it is no plugin's segment: it is empty") from None
-        return Segment(memory), file
-    except BaseException:
-        file.close()
-        raise
+            self.file = path.open("r+b")
+        except OSError as error:
+            raise SegmentError(f"cannot open it: {error.strerror}") from None
+        try:
+            self._lock(True)
+        except OSError:
+            self.file.close()
+            raise SegmentError("another bridge serves it") from None
 
+    def close(self) -> None:
+        """Let others have it."""
+        # Closing alone would not do: the memory holds the file open for as long as anything refers to it.
+        self._lock(False)
+        self.file.close()
 
-def _claim(file: BinaryIO) -> None:
-    """One bridge a segment: a lock that ends with its process, however that ends."""
-    try:
+    def _lock(self, on: bool) -> None:
         if sys.platform == "win32":
             import msvcrt
 
-            file.seek(32)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            self.file.seek(32)
+            msvcrt.locking(self.file.fileno(), msvcrt.LK_NBLCK if on else msvcrt.LK_UNLCK, 1)
         else:
             import fcntl
 
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise SegmentError("another bridge serves it") from None
+            fcntl.flock(self.file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB if on else fcntl.LOCK_UN)
+
+
+def open_segment(path: Path) -> tuple[Segment, Claim]:
+    """A segment, and what makes it this process's alone. Raises SegmentError as both do."""
+    claim = Claim(path)
+    try:
+        return Segment(memoryview(mmap.mmap(claim.file.fileno(), 0))), claim
+    except ValueError:
+        claim.close()
+        raise SegmentError("it is no plugin's segment: it is empty") from None
+    except SegmentError:
+        claim.close()
+        raise
 
 
 def _fence() -> None:

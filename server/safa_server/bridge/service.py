@@ -12,11 +12,10 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from safa_server.bridge import folder as plugins
 from safa_server.bridge.instance import Instance, ServerAddress
-from safa_server.bridge.segment import open_segment
+from safa_server.bridge.segment import Claim, open_segment
 from safa_server.bridge.slots import read_prompts_file
 from safa_server.serve import stop_on_signals
 from safa_stream.errors import FailureError, SafaError, UsageError
@@ -55,8 +54,8 @@ class Bridge:
         self._settings = settings
         url = settings.url or f"ws://127.0.0.1:{settings.port}/ws"
         self._server = ServerAddress(url, settings.token, settings.lead)
-        self._served: dict[Path, tuple[asyncio.Task[None], BinaryIO, int]] = {}
-        self._refused: dict[Path, float] = {}
+        self._served: dict[Path, tuple[asyncio.Task[None], Claim, int]] = {}
+        self._refused: dict[Path, str] = {}
         self._process: Process | None = None
         self._answered = False
         self._slots: dict[int, tuple[str, ...]] = {}
@@ -86,6 +85,8 @@ class Bridge:
             task, _, process = self._served[path]
             if path not in found or not plugins.lives(process) or task.done():
                 self._spawn_leave(path)
+        for path in self._refused.keys() - set(found):
+            del self._refused[path]
         for path in found:
             if path not in self._served:
                 self._serve(path)
@@ -97,42 +98,39 @@ class Bridge:
 
     def _serve(self, path: Path) -> None:
         try:
-            changed = path.stat().st_mtime
-            if self._refused.get(path) == changed:
-                return
-            segment, file = open_segment(path)
-        except FileNotFoundError:
-            return
+            segment, claim = open_segment(path)
         except SafaError as error:
-            self._refused[path] = changed
-            log.warning("%s: %s", path.name, error)
+            # Another bridge may let go of it one day: it is tried again, and this is said once.
+            if self._refused.get(path) != str(error):
+                self._refused[path] = str(error)
+                log.warning("%s: %s", path.name, error)
             return
         if not plugins.lives(segment.process):
             log.info("%s: its host is gone, it is removed", path.name)
-            file.close()
+            claim.close()
             path.unlink(missing_ok=True)
             return
         instance = Instance(path.stem, segment, self._server, self._settings.scene, self._slots.get)
         task = asyncio.get_running_loop().create_task(instance.run(), name=path.stem)
-        self._served[path] = task, file, segment.process
+        self._served[path] = task, claim, segment.process
         log.info("%s: a plugin of process %d", path.stem, segment.process)
 
     def _spawn_leave(self, path: Path) -> None:
-        task, file, process = self._served.pop(path)
+        task, claim, process = self._served.pop(path)
         log.info("%s: gone", path.stem)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             # Serving it failed where nothing should: it is tried again with the next look.
             log.error("%s: %s: %s", path.stem, type(error).__name__, error)
         task.cancel()
-        task.add_done_callback(lambda _: file.close())
+        task.add_done_callback(lambda _: claim.close())
         if not plugins.lives(process):
             path.unlink(missing_ok=True)
 
     async def _leave(self, path: Path) -> None:
-        task, file, _ = self._served.pop(path)
+        task, claim, _ = self._served.pop(path)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        file.close()
+        claim.close()
 
     def _read_prompts(self, path: Path) -> None:
         """The prompts file, where it has changed. Raises UsageError."""

@@ -147,7 +147,8 @@ def studio(home: Path) -> Iterator[Studio]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-c", _COMMAND, "bridge", "--port", str(port)]
-    command += ["--", "--osc-port", "-1", "--ready-file", str(ready)]
+    # How many sessions it takes is not up to how busy the machine was when the server measured itself.
+    command += ["--", "--osc-port", "-1", "--layers", "16", "--ready-file", str(ready)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     made = Studio(folder, ready, environment, process, log)
