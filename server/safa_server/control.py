@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Pacing = Literal["live", "pull"]
+Pacing = Literal["live", "pull", "host"]
 Format = Literal["f32", "s16", "s24", "opus"]
 Code = Literal[
     "bad_json",
@@ -54,10 +54,10 @@ CODES: Mapping[Code, str] = {
 class Open:
     """Begin a session and listen to it.
 
-    scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`; rate in Hz and
-    channels of the audio frames, the session's own where None; lead: seconds of sound kept ready ahead; name: for
-    people; play: false lets the clock stand until `play`; token: the server's, where neither a header nor the address
-    carried it.
+    scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`, "host" by
+    `grant` as live sound is: what is late is heard as a bed, and nothing waits; rate in Hz and channels of the audio
+    frames, the session's own where None; lead: seconds of sound kept ready ahead; name: for people; play: false lets
+    the clock stand until `play`; token: the server's, where neither a header nor the address carried it.
     """
 
     scene: str | dict[str, Any]
@@ -169,7 +169,7 @@ class Opened:
     token: the session's secret, for who opened it or may control it; guarded: whether the server wants a token of
     everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
     long the session waits for a lost client; rate, channels, format: of the frames that follow; session_rate, position:
-    of the session's clock; credit: samples granted that have not left yet (pull); resumed_from: the first frame that
+    of the session's clock; credit: samples granted that have not left yet; resumed_from: the first frame that
     will be sent, where `from` was given: later than asked for if the server no longer has all, null if it has none yet.
     """
 

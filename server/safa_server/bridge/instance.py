@@ -85,6 +85,11 @@ class Instance:
         self._anew = False
         self._said = ""
 
+    @property
+    def _pacing(self) -> str:
+        """A host that waits for the sound gets all of it as it should be; for one that does not, a bed is better."""
+        return "pull" if self._steering.values["wait"] > 0.5 else "host"
+
     async def run(self) -> None:
         """Serve the plugin until this is cancelled."""
         self._take_over()
@@ -169,7 +174,12 @@ class Instance:
         self._steering.forget()
         scene = self._document.scene.as_dict()
         opened = await client.open(
-            scene, pacing="pull", rate=status.rate, channels=2, lead=self._server.lead, name=f"plugin {number}"
+            scene,
+            pacing=self._pacing,
+            rate=status.rate,
+            channels=2,
+            lead=self._server.lead,
+            name=f"plugin {number}",
         )
         self._segment.tell_scene(self._document.as_json())
         if self._steering.values["freeze"] > 0.5:
@@ -197,6 +207,8 @@ class Instance:
         runs, stood, looked, meant = True, -1, 0.0, dict[int, Command]()
         loop = asyncio.get_running_loop()
         while not self._anew:
+            # A render that is to wait begins the session anew, so it is the same every time.
+            self._anew = self._pacing != self._opened["pacing"]
             if receiving.done():
                 await receiving
             status, orders = self._listen(stood)

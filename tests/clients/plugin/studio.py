@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safa_server.bridge.segment import Segment
+from safa_server.bridge.segment import PLAYING, Segment
 from safa_server.client import SafaClient
 from safa_stream.errors import SafaError
 from safa_stream.types import FloatArray
@@ -69,8 +69,8 @@ class Studio:
         self.ready.unlink()
         os.kill(process, signal.SIGKILL)
 
-    @property
     def url(self) -> str:
+        """The server's WebSocket, once it is up."""
         return f"ws://127.0.0.1:{self.server()['port']}/ws"
 
     def segment(self) -> Segment:
@@ -162,11 +162,15 @@ def studio(home: Path) -> Iterator[Studio]:
 
 @dataclass(slots=True)
 class Listener:
-    """A second client of the plugin's session, from its second frame on, in a thread of its own."""
+    """A second client of the plugin's session, from its second frame on, in a thread of its own.
 
-    url: str
+    url: gives the server's address, when it is up; but: not of that session, which is over.
+    """
+
+    url: Callable[[], str]
     rate: int
     segment: Segment
+    but: str = ""
     session: str = ""
     frames: list[tuple[int, FloatArray]] = field(default_factory=list)
     lost: int = 0
@@ -195,12 +199,12 @@ class Listener:
 
     async def _run(self) -> None:
         try:
-            while not (self.session and self.segment.status == 2):
+            while self.segment.status != PLAYING or self.segment.session in ("", self.but):
                 if self._stop.is_set():
                     return
                 await asyncio.sleep(0.005)
-                self.session = self.segment.session
-            async with SafaClient.connect(self.url) as client:
+            self.session = self.segment.session
+            async with SafaClient.connect(await asyncio.to_thread(self.url)) as client:
                 # Frame 0 is the only one that cannot be asked for.
                 await self._join(client)
                 receiving = asyncio.create_task(self._receive(client))
