@@ -1,8 +1,7 @@
-"""What happens in the host as commands to the session. Pure: the same events give the same commands, whenever they are
-read, so an offline render is steered like the performance.
+"""What happens in the host as commands to the session: the same events give the same, whenever they are read. Pure.
 
-Automation can change a value with every block. A command of a kind goes out at most once in so many frames, with the
-values that held then.
+So an offline render is steered like the performance. Automation can change a value with every block; a command of a
+kind goes out at most once in so many frames, with the values that held then.
 """
 
 from __future__ import annotations
