@@ -110,16 +110,22 @@ class Instance:
             receiving = asyncio.create_task(self._receive(client, clock))
             try:
                 await self._steer(client, clock, status.rate, receiving)
+                if self._anew:
+                    await self._close(client)
             except asyncio.CancelledError:
                 # The plugin is gone, and its session with it.
-                with suppress(SafaError, TimeoutError):
-                    async with asyncio.timeout(CLOSE_SECONDS):
-                        await client.send(Close())
+                await self._close(client)
                 raise
             finally:
                 receiving.cancel()
                 # It may have been over just now; what ended it has been told.
                 await asyncio.gather(receiving, return_exceptions=True)
+
+    async def _close(self, client: SafaClient) -> None:
+        """End the session for good."""
+        with suppress(SafaError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await client.send(Close())
 
     async def _until_it_plays(self) -> PluginStatus:
         """Wait until the host runs the plugin and it has said all of its parameters."""
