@@ -8,7 +8,6 @@
 #include <string>
 
 #if defined(_WIN32)
-#include <direct.h>
 #include <process.h>
 #include <windows.h>
 #else

@@ -12,13 +12,14 @@ namespace safa {
 class Reader {
 public:
     static constexpr uint32_t kLongestFade = 1024;
+    static constexpr double kPi = 3.14159265358979323846;
 
     // Not on the audio thread. A fade takes 5 ms: too short to hear as a fade, too long to click.
     void prepare(double rate)
     {
         fFade = std::min(kLongestFade, static_cast<uint32_t>(rate * 0.005));
         for (uint32_t i = 0; i < fFade; ++i) {
-            const double c = std::cos(M_PI / 2 * (i + 1) / fFade);
+            const double c = std::cos(kPi / 2 * (i + 1) / fFade);
             fFalling[i] = static_cast<float>(c * c);
         }
         fSounding = fStarved = false;

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from safa_server.bridge import segment as s
+from safa_server.bridge.claim import open_segment
 from safa_server.bridge.folder import plugin_folder, prepare
 from safa_server.bridge.service import Bridge, BridgeSettings
 from safa_stream.cli.main import main
@@ -115,11 +116,11 @@ class TestOther:
     def test_one_bridge_serves_a_segment(self, tmp_path: Path) -> None:
         path = tmp_path / "a.safa"
         path.write_bytes(PluginMemory(os.getpid()).memory)
-        _, claim = s.open_segment(path)
+        _, claim = open_segment(path)
         with pytest.raises(s.SegmentError, match="another bridge"):
-            s.open_segment(path)
+            open_segment(path)
         claim.close()
-        s.open_segment(path)[1].close()
+        open_segment(path)[1].close()
 
     def test_the_plugins_folder_is_the_user_s_own(self, tmp_path: Path) -> None:
         assert plugin_folder({"SAFA_PLUGIN_FOLDER": "/x", "XDG_RUNTIME_DIR": "/y"}) == Path("/x")

@@ -22,9 +22,9 @@ from urllib.parse import urlencode
 import numpy as np
 
 from safa_server.bridge.clock import Clock
-from safa_server.bridge.document import Document, Prompts, same, slots_of
+from safa_server.bridge.document import Document
+from safa_server.bridge.project import Project
 from safa_server.bridge.segment import AWAY, CONNECTING, PLAYING, PluginStatus, Segment
-from safa_server.bridge.slots import read_slots
 from safa_server.bridge.steering import Order, Steering
 from safa_server.client import Ended, Refused, SafaClient
 from safa_server.control import Close, Grant, Pause, Play
@@ -73,11 +73,8 @@ class Instance:
     ) -> None:
         self.name = name
         self._segment, self._server, self._file_slots = segment, server, file_slots
-        self._document = Document.new(scene)
-        #: What the host set last, and the prompts that the session's first layer has of us.
-        self._scene_set = self._prompts = ""
-        self._ours: Prompts = ()
-        self._steering = Steering(48_000, self._document.slots)
+        self._project = Project(Document.new(scene))
+        self._steering = Steering(48_000, self._project.document.slots)
         self._slots_said: tuple[str, ...] | None = None
         #: The session that it has, to come back to: the answer to `open` or `join`.
         self._opened: dict[str, Any] | None = None
@@ -100,7 +97,7 @@ class Instance:
             except (SafaError, OSError) as error:
                 self._segment.tell(AWAY)
                 self._say(str(error))
-            await self._pause(RETRY_SECONDS)
+                await self._pause(RETRY_SECONDS)
 
     async def _on_air(self) -> None:
         """One connection, from its first message until the plugin wants something else or it breaks."""
@@ -137,18 +134,10 @@ class Instance:
 
     async def _attach(self, client: SafaClient, status: PluginStatus) -> Clock:
         """Come back to the session, or begin one."""
-        before, self._opened = self._opened, None
-        if before is not None and not self._anew:
-            same_rate = before["rate"] == status.rate
-            with suppress(Refused):
-                self._opened = await client.join(
-                    before["session"],
-                    before["token"],
-                    control=True,
-                    rate=status.rate,
-                    channels=2,
-                    from_=self._last if same_rate else None,
-                )
+        if self._anew:
+            self._opened = None
+        if self._opened is not None:
+            await self._come_back(client, status, self._opened)
         if self._opened is None:
             self._opened = await self._open(client, status)
         self._steering.rate = status.rate
@@ -165,29 +154,33 @@ class Instance:
         self._say(f"plays session {self._opened['session']}; its page: {page}")
         return clock
 
+    async def _come_back(self, client: SafaClient, status: PluginStatus, before: dict[str, Any]) -> None:
+        """Join the session where it is kept still."""
+        after = self._last if before["rate"] == status.rate else None
+        join = client.join(before["session"], before["token"], control=True, rate=status.rate, channels=2, from_=after)
+        try:
+            self._opened = await join
+        except Refused:
+            self._opened = None
+
     async def _open(self, client: SafaClient, status: PluginStatus) -> dict[str, Any]:
         """A new session of what the project holds."""
         self._segment.tell(CONNECTING)
         self._anew, self._last = False, None
         number = int(self._steering.values["number"])
         self._slots_said = self._file_slots(number)
-        try:
-            self._document = self._document.under(self._steering.values, self._prompts, self._slots_said)
-        except UsageError as error:
-            self._say(str(error))
-            self._document = self._document.under(self._steering.values, self._document.prompts)
-        self._steering.slots, self._ours = self._document.slots, self._document.scene.layers[0].prompts
+        document = self._project.begin(self._steering.values, self._slots_said)
+        self._steering.slots = document.slots
         self._steering.forget()
-        scene = self._document.scene.as_dict()
         opened = await client.open(
-            scene,
+            document.scene.as_dict(),
             pacing=self._pacing,
             rate=status.rate,
             channels=2,
             lead=self._server.lead,
             name=f"plugin {number}",
         )
-        self._segment.tell_scene(self._document.as_json())
+        self._segment.tell_scene(document.as_json())
         if self._steering.values["freeze"] > 0.5:
             await client.send(Freeze(on=True))
         return opened
@@ -210,7 +203,7 @@ class Instance:
         """The loop of the module's drawing; returns where the plugin needs another session or another rate."""
         assert self._opened is not None
         granted = self._opened["position"] + self._opened["credit"]
-        runs, stood, looked, meant = True, -1, 0.0, dict[int, Command]()
+        runs, stood, looked, meant = bool(self._opened["playing"]), -1, 0.0, dict[int, Command]()
         loop = asyncio.get_running_loop()
         while not self._anew:
             # A render that is to wait begins the session anew, so it is the same every time.
@@ -256,27 +249,23 @@ class Instance:
 
     def _take_over(self) -> None:
         """Where another bridge served this plugin before: go on with what it made of what the host had set."""
-        told, states = self._segment.scene(), None
+        told = self._segment.scene()
         if told is not None and self._segment.states_taken:
-            states = self._segment.states() or {}
             with suppress(UsageError):
-                self._document = Document.from_json(told)
-                self._scene_set, self._prompts = states.get("scene", ""), states.get("prompts", "")
+                self._project.take_over(told, self._segment.states() or {})
 
     def _recall(self) -> None:
         """What the host has set: a scene begins a session anew, prompts change the slots."""
         states = self._segment.states()
         if states is None:
             return
-        scene, prompts = states.get("scene", ""), states.get("prompts", "")
         try:
-            if scene and scene != self._scene_set:
-                self._document, self._anew = Document.from_json(scene), True
-            elif prompts and prompts != self._prompts:
-                self._steering.change_slots(read_slots(prompts), self._segment.plugin().read)
+            anew, slots = self._project.recall(states)
         except UsageError as error:
-            self._say(str(error))
-        self._scene_set, self._prompts = scene, prompts
+            return self._say(str(error))
+        self._anew |= anew
+        if slots is not None:
+            self._steering.change_slots(slots, self._segment.plugin().read)
 
     async def _send(self, client: SafaClient, order: Order, at: int, meant: dict[int, Command]) -> None:
         command = replace(order.command, at=at)
@@ -297,21 +286,17 @@ class Instance:
             elif event["type"] == "applied":
                 applied += 1
                 late += command is not None and event["position"] >= (command.at or 0) + BLOCK
-                self._ours = command.prompts if isinstance(command, Prompt) else self._ours
+                if isinstance(command, Prompt):
+                    self._project.ours = command.prompts
         if late:
             self._segment.tell(PLAYING, resting=not self._steering.runs, late=late)
         if not applied:
             return
-        state = await client.state()
-        held = replace(self._document, values=dict(self._steering.values), prompts=self._prompts).heard(state)
-        if not any(isinstance(command, Prompt) for command in meant.values()):
-            first = held.scene.layers[0].prompts
-            if not same(first, self._ours):
-                # Somebody else changed the prompts: they are the slots' from now on.
-                self._ours, self._steering.slots = first, slots_of(held.scene)
-        self._document = replace(held, slots=self._steering.slots)
-        self._steering.layers = frozenset(layer.layer for layer in held.scene.layers)
-        self._segment.tell_scene(self._document.as_json())
+        settled = not any(isinstance(command, Prompt) for command in meant.values())
+        steering = self._steering
+        held = self._project.look(await client.state(), steering.values, steering.slots, settled)
+        steering.slots, steering.layers = held.slots, frozenset(layer.layer for layer in held.scene.layers)
+        self._segment.tell_scene(held.as_json())
 
     async def _pause(self, seconds: float) -> None:
         """Wait, and listen on, so that what happens meanwhile is known when the server is back."""

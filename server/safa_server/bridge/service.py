@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safa_server.bridge import folder as plugins
+from safa_server.bridge.claim import Claim, open_segment
 from safa_server.bridge.instance import Instance, ServerAddress
-from safa_server.bridge.segment import Claim, open_segment
 from safa_server.bridge.slots import read_prompts_file
 from safa_server.serve import stop_on_signals
 from safa_stream.errors import FailureError, SafaError, UsageError
