@@ -51,7 +51,7 @@ constexpr Description kDescriptions[kCount] = {
     {"layer_4", "Layer 4", "dB", -60, 12, 0, kReal, true, "Gain of the fourth layer."},
     {"follow", "Follow transport", "", 0, 1, 0, kSwitch, false, "The session runs while the host's transport rolls."},
     {"wait", "Wait (offline)", "", 0, 1, 0, kSwitch, false, "For rendering: waits for the sound, 30 s at most. Never live."},
-    {"buffer", "Buffer", "ms", 20, 1000, 200, kReal, false, "Sound kept ready; more rides out longer stalls."},
+    {"buffer", "Buffer", "ms", 20, 2000, 200, kReal, false, "Sound kept ready; more rides out longer stalls."},
     {"number", "Number", "", 1, 16, 1, kWhole, false, "Tells instances apart in the bridge's prompts file."},
     {"underruns", "Underruns", "", 0, 1000000, 0, kWhole, false, "Times that sound was not there when it was due."},
     {"control_latency", "Control latency", "", 0, 400000, 0, kWhole, false, "Frames from a control to its sound, as told to the host."},

@@ -22,7 +22,7 @@ using namespace safa;
 // Beyond the frames that lie ready: what is between a command's sample and its being heard. A block of the session
 // (20 ms), its limiter (5 ms), and what a resampler holds back.
 static constexpr double kMarginSeconds = 0.12;
-static constexpr double kLongestLatencySeconds = 2.0;
+static constexpr double kLongestLatencySeconds = 3.0;
 static constexpr double kPatienceSeconds = 30.0;
 static constexpr double kBridgeGoneSeconds = 2.0;
 static constexpr uint32_t kChunk = 256;
@@ -215,7 +215,7 @@ private:
     {
         const double rate = getSampleRate();
         const uint32_t wanted = static_cast<uint32_t>(value(kBuffer) * rate / 1000);
-        const uint32_t lead = std::min<uint32_t>(std::max(wanted, 2 * fLongestBlock), kFrames / 4);
+        const uint32_t lead = std::min<uint32_t>(std::max(wanted, 2 * fLongestBlock), kFrames / 2);
         if (lead == fLead && rate == fLeadRate)
             return;
         fLead = lead;

@@ -154,7 +154,7 @@ class TestExactly:
         for variable in ("SAFA_PLUGIN_FOLDER",):
             monkeypatch.setenv(variable, here.environment[variable])
         file = tmp_path / "heard.wav"
-        with jack_server(monkeypatch, block, rate), Jalv(plugin, "buffer=1000"):
+        with jack_server(monkeypatch, block, rate), Jalv(plugin, "buffer=2000"):
             segment = here.segment()
             with Listener(here.url, rate, segment) as listener, jack_recording(file, PORTS):
                 until(lambda: segment.plugin().read > (SECONDS + 1) * rate)
@@ -185,7 +185,7 @@ class TestBesideOthers:
         proofs.tell(
             Proof(
                 "jalv (LV2, JACK)",
-                "exact: real time beside two other sessions that are listened to, with a buffer of 1 s",
+                "exact: real time beside two other sessions that are listened to, with a buffer of 2 s",
                 _version("jalv"),
                 found["frames_equal"],
                 found["underruns"],

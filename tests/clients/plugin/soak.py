@@ -63,7 +63,7 @@ class Others:
 def soak(plugin: Path, here: Studio, folder: Path, seconds: float, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run it; SAFA_PLUGIN_FOLDER has to be the studio's."""
     file, rate = folder / "heard.wav", 48_000
-    with Others(here.url()) as others, jack_server(monkeypatch, PERIOD), Jalv(plugin, "buffer=1000"):
+    with Others(here.url()) as others, jack_server(monkeypatch, PERIOD), Jalv(plugin, "buffer=2000"):
         segment = here.segment()
         with Listener(here.url, rate, segment) as listener, jack_recording(file, PORTS):
             began = time.monotonic()
