@@ -17,7 +17,6 @@ PORTS = ("SafaStream:lv2_audio_out_1", "SafaStream:lv2_audio_out_2")
 _FADE = 240
 #: Frames that have to be equal for a piece to be found, and that are compared at a time.
 _ALIKE, _AT_A_TIME = 16, 1 << 20
-_SYSTEM = ("/usr/lib/lv2", "/usr/local/lib/lv2")
 
 
 class Jalv:
@@ -26,7 +25,7 @@ class Jalv:
     def __init__(self, plugin: Path, *controls: str) -> None:
         words = [word for control in controls for word in ("-c", control)]
         self._command = [program("jalv"), *words, "urn:safa-stream:plugin"]
-        self._path = os.pathsep.join((str(plugin), *_SYSTEM))
+        self._environment = {**os.environ, "LV2_PATH": str(plugin)}
 
     def __enter__(self) -> None:
         self._process = subprocess.Popen(
@@ -34,7 +33,7 @@ class Jalv:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "LV2_PATH": self._path},
+            env=self._environment,
         )
 
     def __exit__(self, *_: object) -> None:
