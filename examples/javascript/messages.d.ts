@@ -104,7 +104,7 @@ export interface Requests {
   };
   "open": {
     scene: string | Json;
-    pacing?: "live" | "pull";
+    pacing?: "live" | "pull" | "host";
     format?: "f32" | "s16" | "s24" | "opus";
     rate?: number | null;
     channels?: number | null;
@@ -217,7 +217,7 @@ export interface Messages {
   "opened": {
     session: string;
     token: string | null;
-    pacing: "live" | "pull";
+    pacing: "live" | "pull" | "host";
     format: "f32" | "s16" | "s24" | "opus";
     rate: number;
     channels: number;

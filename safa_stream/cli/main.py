@@ -24,6 +24,7 @@ COMMANDS = (
     "play",
     "serve",
     "direct",
+    "bridge",
     "replay",
     "sounds",
     "models",

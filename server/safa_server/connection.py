@@ -191,7 +191,7 @@ class Connection:
         opened = control.Opened(
             session=station.id,
             token=station.token if steers else None,
-            pacing="pull" if station.pacing == "pull" else "live",
+            pacing=station.pacing if station.by_grant else "live",
             format=body.format,
             rate=encoding.rate,
             channels=encoding.channels,

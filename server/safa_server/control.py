@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Pacing = Literal["live", "pull"]
+Pacing = Literal["live", "pull", "host"]
 Format = Literal["f32", "s16", "s24", "opus"]
 Code = Literal[
     "bad_json",
@@ -54,11 +54,12 @@ CODES: Mapping[Code, str] = {
 class Open:
     """Begin a session and listen to it.
 
-    scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`; rate in Hz and
-    channels of the audio frames, the session's own where None: more than 2 make a session of so many where the scene
-    does not say how many it has; lead: seconds of sound kept ready ahead; name: for people; play: false lets the clock
-    stand until `play`; layer: hear this layer alone, as in `join`; token: the server's, where neither a header nor the
-    address carried it; header: of the audio frames, 2 with beat time.
+    scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`, "host" by
+    `grant` as live sound is: what is late is heard as a bed, and nothing waits; rate in Hz and channels of the audio
+    frames, the session's own where None: more than 2 make a session of so many where the scene does not say how many
+    it has; lead: seconds of sound kept ready ahead; name: for people; play: false lets the clock stand until `play`;
+    layer: hear this layer alone, as in `join`; token: the server's, where neither a header nor the address carried it;
+    header: of the audio frames, 2 with beat time.
     """
 
     scene: str | dict[str, Any]
@@ -177,7 +178,7 @@ class Opened:
     everybody; listen_token: what to hand to who shall only listen, null where the server has none; resume_seconds: how
     long the session waits for a lost client; rate, channels, format, header: of the frames that follow; layer: whose
     they are, null for the whole mix; session_rate, position: of the session's clock; credit: samples granted that have
-    not left yet (pull); resumed_from: the first frame that will be sent, where `from` was given: later than asked for
+    not left yet; resumed_from: the first frame that will be sent, where `from` was given: later than asked for
     if the server no longer has all, null if it has none yet.
     """
 

@@ -51,7 +51,7 @@ class Fanout:
     @property
     def credit(self) -> int:
         """Samples that were granted and have not left the session."""
-        return self._waiting + self._granted - self._left if self.station.pacing == "pull" else 0
+        return self._waiting + self._granted - self._left if self.station.by_grant else 0
 
     @property
     def ring_bytes(self) -> int:
@@ -80,9 +80,9 @@ class Fanout:
         self._metrics.add("safa_listeners", -1)
 
     def grant(self, listener: Listener, samples: int) -> None:
-        """Pull pacing: let so many more samples leave. Raises UsageError where another listener's grants drive."""
-        if self.station.pacing != "pull":
-            raise UsageError("grant is for sessions with pacing 'pull'; this one runs by the clock")
+        """Let so many more samples leave, in pacing pull and host. Raises UsageError where somebody else drives."""
+        if not self.station.by_grant:
+            raise UsageError("grant is for sessions with pacing 'pull' or 'host'; this one runs by the clock")
         if not listener.drives:
             raise UsageError("another client's grants drive this session: the first that controls it")
         self._waiting = min(self._waiting + samples, LARGEST_CREDIT)
@@ -160,13 +160,13 @@ class Fanout:
         self.station.apart = frozenset(known.layer for known in self._feeds if known.layer is not None)
 
     def _choose_driver(self) -> None:
-        """In pull pacing generation waits for the first that controls the session, and nobody else."""
+        """Where grants drive, those of the first that controls the session do, and nobody else's."""
         driver = self._driver()
         for listener in self._listeners:
             listener.drives = listener is driver
 
     def _driver(self) -> Listener | None:
-        if self.station.pacing != "pull":
+        if not self.station.by_grant:
             return None
         return next((listener for listener in self._listeners if listener.control), None)
 

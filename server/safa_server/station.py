@@ -2,7 +2,8 @@
 
 live    the wall clock drives: blocks of 20 ms leave as their time comes, a short burst ahead at first
 pull    listeners' credits drive: a block leaves when it is granted and ready; generation waits for them
-device  a sound device's credits drive, which wait for nothing: what is late is heard as a bed, as in live
+host    so do a client's, of a session that is played as it is made: what is late is heard as a bed, as in live
+device  and so do a sound device's
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class OpenRequest:
     channels: int | None = None
 
     def __post_init__(self) -> None:
-        if self.pacing not in ("live", "pull", "device"):
-            raise UsageError(f"field 'pacing' must be 'live', 'pull' or 'device', not {self.pacing!r}")
+        if self.pacing not in ("live", "pull", "host", "device"):
+            raise UsageError(f"field 'pacing' must be 'live', 'pull', 'host' or 'device', not {self.pacing!r}")
         lead = self.lead_seconds
         if lead is not None and (
             isinstance(lead, bool) or not isinstance(lead, int | float) or not LEAST_LEAD <= lead <= LARGEST_LEAD
@@ -106,6 +107,8 @@ class Station:
         self._runner, self._live, self._storage = runner, live, storage
         self.id, self.token, self.name = session_id, token, request.name
         self.pacing = request.pacing
+        #: Whether clients' grants drive it.
+        self.by_grant = request.pacing in ("pull", "host")
         self.rate = live.session.rate
         self.channels = live.session.state.channels
         self.apart: frozenset[int] = frozenset()
@@ -255,7 +258,7 @@ class Station:
             match self.pacing:
                 case "live":
                     await self._live_step()
-                case "device":
+                case "host" | "device":
                     await self._device_step()
                 case _:
                     await self._pull_step()

@@ -94,6 +94,24 @@ def test_frames_carry_beat_time_where_it_is_asked_for() -> None:
         run(test())
 
 
+def test_a_host_gets_what_it_grants_even_if_the_engine_is_late() -> None:
+    async def test() -> None:
+        async with serving() as rig, SafaClient.connect(rig.url) as client:
+            opened = await client.open("low", pacing="host", lead=2.0)
+            assert opened["pacing"] == "host"
+            await client.send(Grant(samples=10 * BLOCK))
+            await take(client, 10)
+            rig.stations.runner.stop()
+            # More than is ready, and nobody makes more.
+            await client.send(Grant(samples=20 * 48_000))
+            frames = await take(client, 20 * 48_000 // BLOCK)
+            assert all(frame.lost == 0 for frame in frames)
+            assert any(event["type"] == "bed.began" for event in client.events)
+
+    with quiet_log():
+        run(test())
+
+
 def test_broken_connections_are_taken_up_again_without_a_missing_sample() -> None:
     async def test() -> None:
         async with serving() as rig, SafaClient.connect(rig.url) as client, SafaClient.connect(rig.url) as witness:

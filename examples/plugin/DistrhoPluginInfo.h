@@ -1,0 +1,19 @@
+#pragma once
+
+#define DISTRHO_PLUGIN_BRAND "safa-stream"
+#define DISTRHO_PLUGIN_NAME "SafaStream"
+#define DISTRHO_PLUGIN_URI "urn:safa-stream:plugin"
+#define DISTRHO_PLUGIN_CLAP_ID "safa-stream.plugin"
+#define DISTRHO_PLUGIN_CLAP_FEATURES "audio-effect", "stereo"
+#define DISTRHO_PLUGIN_LV2_CATEGORY "lv2:GeneratorPlugin"
+#define DISTRHO_PLUGIN_VST3_CATEGORIES "Fx|Generator|Stereo"
+
+#define DISTRHO_PLUGIN_HAS_UI 0
+#define DISTRHO_PLUGIN_IS_RT_SAFE 1
+#define DISTRHO_PLUGIN_IS_SYNTH 0
+#define DISTRHO_PLUGIN_NUM_INPUTS 2
+#define DISTRHO_PLUGIN_NUM_OUTPUTS 2
+#define DISTRHO_PLUGIN_WANT_LATENCY 1
+#define DISTRHO_PLUGIN_WANT_STATE 1
+#define DISTRHO_PLUGIN_WANT_FULL_STATE 1
+#define DISTRHO_PLUGIN_WANT_TIMEPOS 1
