@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -191,7 +191,7 @@ class Connection:
         opened = control.Opened(
             session=station.id,
             token=station.token if steers else None,
-            pacing=station.pacing if station.by_grant else "live",
+            pacing=cast(control.Pacing, station.pacing) if station.by_grant else "live",
             format=body.format,
             rate=encoding.rate,
             channels=encoding.channels,
