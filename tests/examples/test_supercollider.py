@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ SCRIPT = ROOT / "tests/clients/tools/supercollider.scd"
 LEAD, STEP = 0.04, 6.0
 #: Seconds that a command may take from sclang to the ear, beside an audio block and what is kept ready on purpose.
 MOST = 0.06
+#: Seconds in which sclang has said all that it has to say, also on a busy machine.
+PATIENCE = 90
 #: Frames on either side of a change that tell how loud it was.
 WINDOW = RATE // 50
 
@@ -89,6 +92,9 @@ def perform(studio: Studio) -> Performance:
         (studio.home / name).unlink(missing_ok=True)
     nowhere = {"SC_JACK_DEFAULT_INPUTS": "", "SC_JACK_DEFAULT_OUTPUTS": ""}
     with studio.start("sclang", SCRIPT, studio.osc_port, studio.home, **nowhere) as sclang:
+        # Nothing that it waits for may keep a test for ever.
+        patience = threading.Timer(PATIENCE, sclang.kill)
+        patience.start()
         try:
             until(sclang, "READY", said)
             for index, port in enumerate(OUTPUTS, start=1):
@@ -100,6 +106,7 @@ def perform(studio: Studio) -> Performance:
             (studio.home / "end").touch()
             said.append(plain(sclang.communicate(timeout=30)[0]))
         finally:
+            patience.cancel()
             sclang.kill()
     return Performance(recorded(file), heard, "".join(said))
 
