@@ -6,14 +6,7 @@ assert (Session)
 function ardour (about) print ("SCRIPT", about["type"], about.name) end
 dofile (os.getenv ("SAFA_SCRIPT"))
 factory () ()
--- Ardour hears of JACK's connections a moment after they were made, and saves those that it has heard of.
-for step = 1, 100 do
-	ARDOUR.LuaAPI.usleep (100000)
-	Session:save_state ("")
-	local file = assert (io.open (os.getenv ("SAFA_SESSION") .. "/safa.ardour"))
-	local text = file:read ("a")
-	file:close ()
-	if string.find (text, "PortAudio:out_1", 1, true) then break end
-end
+local input = Session:route_by_name ("safa-stream"):input ()
+print ("CONNECTED", input:audio (0):connected_to ("PortAudio:out_0"), input:audio (1):connected_to ("PortAudio:out_1"))
 close_session ()
 quit ()
