@@ -17,7 +17,7 @@ function factory () return function ()
 		local input = track:input ()
 		input:disconnect_all (nil)
 		for channel, output in ipairs (OUTPUTS) do
-			input:audio (channel - 1):connect (output)
+			input:connect (input:audio (channel - 1), output, nil)
 		end
 		track:rec_enable_control ():set_value (1, PBD.GroupControlDisposition.NoGroup)
 	end

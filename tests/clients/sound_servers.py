@@ -127,26 +127,20 @@ def jack_recording(file: Path, ports: Sequence[str] = ("PortAudio:out_0", "PortA
 def jack_ports(*names: str, seconds: float = 30) -> None:
     """Wait until a JACK server has these ports."""
     end = time.monotonic() + seconds
-    while not set(names) <= set(there := subprocess.run(["jack_lsp"], capture_output=True, text=True).stdout.split()):
+    while True:
+        there = subprocess.run(["jack_lsp"], capture_output=True, text=True).stdout.splitlines()
+        if set(names) <= set(there):
+            return
         assert time.monotonic() < end, f"JACK has no {', '.join(set(names) - set(there))}, only {', '.join(there)}"
         time.sleep(0.05)
 
 
 def jack_connect(source: str, destination: str) -> None:
-    """Connect two ports, once they are there."""
+    """Connect two ports, once they are there; nothing where a program has connected them by itself."""
     jack_ports(source, destination)
-    subprocess.run(["jack_connect", source, destination], check=True, capture_output=True)
-
-
-def jack_connected(source: str, destination: str, seconds: float = 60) -> None:
-    """Wait until a program has connected two ports by itself."""
-    end = time.monotonic() + seconds
-    while True:
-        listed = subprocess.run(["jack_lsp", "-c", source], capture_output=True, text=True).stdout
-        if destination in [line.strip() for line in listed.splitlines()]:
-            return
-        assert time.monotonic() < end, f"{source} is not connected to {destination}, but:\n{listed}"
-        time.sleep(0.05)
+    listed = subprocess.run(["jack_lsp", "-c", source], capture_output=True, text=True).stdout
+    if destination not in [line.strip() for line in listed.splitlines()]:
+        subprocess.run(["jack_connect", source, destination], check=True, capture_output=True)
 
 
 @contextmanager
