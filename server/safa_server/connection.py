@@ -29,6 +29,9 @@ log = logging.getLogger("safa_server.websocket")
 #: What changes a session for all who hear it.
 _STEERING = Command | control.Grant | control.Play | control.Pause
 
+#: What a client is told of a session's pacing; one that a sound device drives is live to all who listen.
+_PACINGS: dict[str, control.Pacing] = {"pull": "pull", "host": "host"}
+
 _NAMED_FIELD = re.compile(r"(?:\w+ )*field '([\w.\[\]]+)'")
 
 
@@ -180,7 +183,7 @@ class Connection:
         opened = control.Opened(
             session=station.id,
             token=station.token if steers else None,
-            pacing=station.pacing if station.by_grant else "live",
+            pacing=_PACINGS.get(station.pacing, "live"),
             format=body.format,
             rate=encoding.rate,
             channels=encoding.channels,
