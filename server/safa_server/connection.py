@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from typing import Any, cast
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -30,6 +30,9 @@ log = logging.getLogger("safa_server.websocket")
 LIGHT = 0.2
 #: What changes a session for all who hear it.
 _STEERING = Command | control.Grant | control.Play | control.Pause
+
+#: What a client is told of a session's pacing; one that a sound device drives is live to all who listen.
+_PACINGS: dict[str, control.Pacing] = {"pull": "pull", "host": "host"}
 
 _NAMED_FIELD = re.compile(r"(?:\w+ )*field '([\w.\[\]]+)'")
 
@@ -191,7 +194,7 @@ class Connection:
         opened = control.Opened(
             session=station.id,
             token=station.token if steers else None,
-            pacing=cast(control.Pacing, station.pacing) if station.by_grant else "live",
+            pacing=_PACINGS.get(station.pacing, "live"),
             format=body.format,
             rate=encoding.rate,
             channels=encoding.channels,
