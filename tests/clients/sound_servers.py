@@ -68,14 +68,13 @@ class SoundServer:
 
 @contextmanager
 def jack_server(monkeypatch: pytest.MonkeyPatch, period: int = 1024, rate: int = RATE) -> Iterator[SoundServer]:
-    """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine, and
-    patient (milliseconds) with clients that such a machine holds up."""
+    """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine."""
     need("jackd", "jack_lsp", "jack_capture")
     name = f"safa{os.getpid()}-{next(_NUMBERS)}"
     monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
     monkeypatch.setenv("JACK_NO_START_SERVER", "1")
     monkeypatch.setenv("JACK_NO_AUDIO_RESERVATION", "1")
-    command = ["jackd", "-n", name, "-S", "-t", "5000", "-d", "dummy", "-r", str(rate), "-p", str(period)]
+    command = ["jackd", "-n", name, "-S", "-d", "dummy", "-r", str(rate), "-p", str(period)]
     server = SoundServer(command, ["jack_lsp"], "system JACK")
     server.start()
     try:
