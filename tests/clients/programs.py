@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,17 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def listening(process: subprocess.Popen[str], port: int) -> None:
+    """Wait until a program has its UDP port, in whatever network it is."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        tables = (Path(f"/proc/{process.pid}/net/{name}") for name in ("udp", "udp6"))
+        if any(f":{port:04X} " in table.read_text() for table in tables if table.exists()):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"nobody listens on port {port}")
 
 
 class Beside:

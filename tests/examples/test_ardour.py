@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from safa_stream.types import FloatArray
-from tests.clients.programs import ROOT, program
+from tests.clients.programs import ROOT, listening, program
 from tests.clients.proofs import Proof, Proofs
 from tests.clients.sound_servers import RATE, jack_connect
 from tests.clients.studio import OUTPUTS, Studio, Take
@@ -62,6 +62,7 @@ def hardour(studio: Studio, session: Path) -> Iterator[None]:
             for channel, port in enumerate(OUTPUTS, start=1):
                 # A session that is closed as soon as it was made may not have saved its connections.
                 jack_connect(port, f"hardour:safa-stream/audio_in {channel}")
+            listening(process, PORT)
             yield
         finally:
             process.terminate()

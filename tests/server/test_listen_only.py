@@ -44,6 +44,7 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "loop.capture": {"seconds": 8},
     "scene.save": {"scene": "mine"},
     "scene.recall": {"scene": "kept"},
+    "tempo": {"bpm": 90},
     "open": {"scene": "low"},
     "join": {"session": "?"},
     "ack": {"sequence": 3},

@@ -6,14 +6,13 @@ Four independent OSC libraries, none of them Python's. A program that is not ins
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.programs import Running, free_port, running
+from tests.clients.programs import Running, free_port, listening, running
 from tests.server.osc_rig import RATE
 
 CLIENTS = Path(__file__).parents[1] / "clients" / "osc"
@@ -30,17 +29,6 @@ def told(printed: str, pattern: str) -> re.Match[str]:
     found = re.search(pattern, printed, re.MULTILINE)
     assert found, f"nothing like {pattern!r} in:\n{printed[-3000:]}"
     return found
-
-
-def listening(process: subprocess.Popen[str], port: int) -> None:
-    """Wait until a program has its UDP port, in whatever network it is."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        tables = (Path(f"/proc/{process.pid}/net/{name}") for name in ("udp", "udp6"))
-        if any(f":{port:04X} " in table.read_text() for table in tables if table.exists()):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"nobody listens on port {port}")
 
 
 def test_liblo(server: Running) -> None:

@@ -63,7 +63,7 @@ export class Safa extends EventTarget {
   #number = 0;
   #sequence = -1; // of the last frame that arrived
   #next = null; // the sample that should come next
-  #unacknowledged = 0; // frames
+  #arrived = 0; // frames
   #heard = 0; // when the server last said anything
   #timer = null;
 
@@ -114,8 +114,7 @@ export class Safa extends EventTarget {
       await this.#connect();
       const opened = await this.send(type, fields);
       const { format, rate, channels, layer = null, token, control = true } = fields;
-      const kept = { session: opened.session, token: opened.token ?? token, header: HEADER };
-      this.#joined = { ...kept, control, format, rate, channels, layer };
+      this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels, layer, header: HEADER };
       this.#tell("connection", { state: "open", reason: "", resumed: false });
       return opened;
     } catch (error) {
@@ -151,8 +150,7 @@ export class Safa extends EventTarget {
     if (frame.sequence <= this.#sequence) return; // sent again at a resumption, and here already
     if (this.#next !== null) frame.lost = Math.max(0, frame.start - this.#next);
     [this.#sequence, this.#next] = [frame.sequence, frame.start + frame.frames];
-    this.#unacknowledged = (this.#unacknowledged + 1) % ACK_EVERY;
-    if (this.#unacknowledged === 0) this.post("ack", { sequence: frame.sequence });
+    if ((this.#arrived += 1) % ACK_EVERY === 0) this.post("ack", { sequence: frame.sequence });
     this.#tell("audio", frame);
   }
 

@@ -1,4 +1,4 @@
--- ardour7-lua ardour_steer.lua: plays the session in SAFA_SESSION past its first marker and calls the script SAFA_SCRIPT
+-- ardour7-lua ardour_steer.lua: plays the session in SAFA_SESSION past its marker and calls the script SAFA_SCRIPT
 -- ten times a second, as Ardour's window does; fader, panner and mute button of the bus "safa 0" were moved before.
 AudioEngine:set_backend ("JACK", "", "")
 assert (AudioEngine:start () == 0)
@@ -14,7 +14,8 @@ bus:pan_azimuth_control ():set_value (0.75, PBD.GroupControlDisposition.NoGroup)
 look ()
 local marker
 for place in Session:locations ():list ():iter () do
-	if place:is_mark () then marker = place:start ():samples () end
+	-- Ardour marks its xruns, too.
+	if place:is_mark () and string.match (place:name (), "^safa:") then marker = place:start ():samples () end
 end
 -- Twice, for a machine that is busy with other things may look too late: then the playhead seems to have been moved.
 for pass = 1, 2 do
