@@ -21,7 +21,9 @@ from safa_stream.types import FloatArray
 #: What the tests here need of Debian; a missing program is a failure, not a skip.
 PACKAGES = "libportaudio2 jackd2 jack-capture pulseaudio pulseaudio-utils libasound2-plugins"
 RATE = 48_000
-_NUMBERS = itertools.count()
+#: JACK servers of this process that run. One that was killed keeps its name in JACK's registry of eight until a server
+#: of that name begins, so the lowest number that is free is taken again.
+_RUNNING: set[int] = set()
 
 
 def need(*programs: str) -> None:
@@ -70,21 +72,23 @@ class SoundServer:
 def jack_server(
     monkeypatch: pytest.MonkeyPatch, period: int = 1024, rate: int = RATE, channels: int = 2
 ) -> Iterator[SoundServer]:
-    """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine, and
-    patient (milliseconds) with clients that such a machine holds up."""
+    """A JACK server under a name of its own; synchronous, for its asynchronous mode loses blocks on a busy machine."""
     need("jackd", "jack_lsp", "jack_capture")
-    name = f"safa{os.getpid()}-{next(_NUMBERS)}"
+    number = next(number for number in itertools.count() if number not in _RUNNING)
+    name = f"safa{os.getpid()}-{number}"
     monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
     monkeypatch.setenv("JACK_NO_START_SERVER", "1")
     monkeypatch.setenv("JACK_NO_AUDIO_RESERVATION", "1")
-    command = ["jackd", "-n", name, "-S", "-t", "5000", "-d", "dummy", "-r", str(rate), "-p", str(period)]
+    command = ["jackd", "-n", name, "-S", "-d", "dummy", "-r", str(rate), "-p", str(period)]
     command += ["-P", str(channels)]
     server = SoundServer(command, ["jack_lsp"], "system JACK")
-    server.start()
+    _RUNNING.add(number)
     try:
+        server.start()
         yield server
     finally:
         server.stop()
+        _RUNNING.discard(number)
 
 
 @contextmanager
