@@ -133,6 +133,8 @@ class Desk:
 
     def last(self, kind: str) -> dict[str, Any]:
         """The last message of a type that the page sent, without its id."""
+        # What was sent since the last call comes in with the next one.
+        self.page.evaluate("0")
         told = [json.loads(text) for text in self.watched.sent]
         return {
             name: value
