@@ -195,7 +195,8 @@ class Witness:
         self.blocks: dict[int, FloatArray] = {}
         threading.Thread(target=self._read, daemon=True).start()
         where = {} if after is None else {"from": after}
-        self.ask("join", session=session, token=token, control=True, format="f32", **where)
+        # In the page's own encoding: of another one the server has no frames from before it was asked for.
+        self.ask("join", session=session, token=token, control=True, format="f32", header=header.TIMED, **where)
 
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """The server's answer. Raises AssertionError where it refuses."""
