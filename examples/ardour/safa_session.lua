@@ -13,6 +13,12 @@ local LAYERS = 3
 
 function factory () return function ()
 	local tracks = Session:new_audio_track (2, 2, nil, 1, "safa-stream", ARDOUR.PresentationInfo.max_order, ARDOUR.TrackMode.Normal, true)
+	for layer = 0, LAYERS - 1 do
+		-- They carry no sound: their controls are what is read. One input, for Ardour holds the panner of two in the middle.
+		Session:new_audio_route (1, 2, nil, 1, "safa " .. layer, ARDOUR.PresentationInfo.Flag.AudioBus, ARDOUR.PresentationInfo.max_order)
+	end
+	-- Ardour connects new tracks from a thread of its own, and JACK's library takes requests of one thread at a time.
+	ARDOUR.LuaAPI.usleep (1000000)
 	for track in tracks:iter () do
 		local input = track:input ()
 		input:disconnect_all (nil)
@@ -20,10 +26,6 @@ function factory () return function ()
 			input:connect (input:audio (channel - 1), output, nil)
 		end
 		track:rec_enable_control ():set_value (1, PBD.GroupControlDisposition.NoGroup)
-	end
-	for layer = 0, LAYERS - 1 do
-		-- They carry no sound: their controls are what is read. One input, for Ardour holds the panner of two in the middle.
-		Session:new_audio_route (1, 2, nil, 1, "safa " .. layer, ARDOUR.PresentationInfo.Flag.AudioBus, ARDOUR.PresentationInfo.max_order)
 	end
 	Session:save_state ("")
 end end

@@ -142,9 +142,9 @@ def jack_ports(*names: str, seconds: float = 30) -> None:
 def jack_connect(source: str, destination: str) -> None:
     """Connect two ports, once they are there; nothing where a program has connected them by itself."""
     jack_ports(source, destination)
+    subprocess.run(["jack_connect", source, destination], capture_output=True)
     listed = subprocess.run(["jack_lsp", "-c", source], capture_output=True, text=True).stdout
-    if destination not in [line.strip() for line in listed.splitlines()]:
-        subprocess.run(["jack_connect", source, destination], check=True, capture_output=True)
+    assert destination in [line.strip() for line in listed.splitlines()], f"{source} is not connected to {destination}"
 
 
 @contextmanager

@@ -145,9 +145,9 @@ def test_what_scsynth_puts_out_is_the_session(studio: Studio, proofs: Proofs, ve
     assert told, played.said[-2000:]
     for channel, how in ((0, "JACK inputs"), (2, "a buffer that the server writes")):
         equal = played.all_equal(how, channel)
-        # Softer, louder, softer: rain is never quite even, so one step tells little and all of them do.
+        # Softer, louder, softer, at the places that the delays are measured to: rain is never even, so roughly.
         changes = played.steps(channel)
-        assert abs(median(change * (-1) ** (index + 1) for index, change in enumerate(changes)) - STEP) < 2, changes
+        assert abs(median(change * (-1) ** (index + 1) for index, change in enumerate(changes)) - STEP) < 4, changes
         proofs.tell(Proof("SuperCollider", f"scsynth's output through {how}, exact", version, equal, 0))
 
     # sclang's own step waits for scsynth's next block, so the whole way is at most one block longer than it measures.
