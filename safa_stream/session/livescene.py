@@ -13,7 +13,7 @@ from safa_stream.scene import FORMAT as SCENE_FORMAT
 from safa_stream.scene import Scene, WeightedPrompt, json_object, parse_prompts, prompts_from_json
 from safa_stream.session import tempo
 from safa_stream.session.messages import LARGEST_LAYERS
-from safa_stream.session.mixing import Strip
+from safa_stream.session.strips import Strip
 
 FORMAT = "safa-live-1"
 

@@ -21,9 +21,9 @@ from safa_stream.errors import UsageError
 from safa_stream.models.interface import Decoder, Encoded, Model, mix_encoded
 from safa_stream.operators import choose, like
 from safa_stream.session import mixing, safety
-from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound, states_of
 from safa_stream.session.stereo import channels_of, stereo
+from safa_stream.session.strips import Strip
 from safa_stream.solvers import step
 from safa_stream.trajectory import Trajectory
 from safa_stream.types import Array, FloatArray, Steps, finished

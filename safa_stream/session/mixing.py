@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,113 +22,22 @@ from safa_stream.session import shelves
 from safa_stream.session.levels import DuckState, begin_duck, duck
 from safa_stream.session.messages import LARGEST_LAYERS
 from safa_stream.session.shelves import SEGMENT, ShelfState, high_shelf, low_shelf, shelve
+from safa_stream.session.strips import (
+    Channel,
+    Ramp,
+    Strip,
+    aimed,
+    channel_of,
+    channel_of_row,
+    checked,
+    is_heard,
+    row_of,
+)
 from safa_stream.trajectory import AnyNumpy, Tensors
 from safa_stream.types import DoubleArray, FloatArray
 
-SILENT = -90.0
 SHORTEST_RAMP_SECONDS = 0.005
 
-#: field: (lowest, highest, unit)
-_RANGES = {
-    "gain": (SILENT, 24.0, " dB"),
-    "pan": (-1.0, 1.0, ""),
-    "low": (-24.0, 24.0, " dB"),
-    "high": (-24.0, 24.0, " dB"),
-    "duck": (0.0, 40.0, " dB"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Where a layer, or the master, stands in the mix. Raises SceneError naming the field that is wrong.
-
-    gain: dB, SILENT is silence; pan: -1 left to 1 right, the squares of the two sides' gains sum to 2; low, high:
-    shelves at 250 Hz and 4 kHz, dB; duck: how many dB the layer sinks while layer `duck_by` is at -30 dBFS RMS or
-    above, in proportion below.
-    """
-
-    gain: float = 0.0
-    pan: float = 0.0
-    mute: bool = False
-    solo: bool = False
-    low: float = 0.0
-    high: float = 0.0
-    duck: float = 0.0
-    duck_by: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, (low, high, unit) in _RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise SceneError(f"mix field {name!r} must be a number from {low:g} to {high:g}{unit}, not {value!r}")
-        for name in ("mute", "solo"):
-            if not isinstance(getattr(self, name), bool):
-                raise SceneError(f"mix field {name!r} must be true or false, not {getattr(self, name)!r}")
-        if self.duck_by is not None and not _is_layer(self.duck_by):
-            raise SceneError(f"mix field 'duck_by' must be a layer, 0 to {LARGEST_LAYERS - 1}, not {self.duck_by!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Ramp:
-    """A value that moves in a line from `begins` at sample `start` to `ends` at sample `stop`, and stays there."""
-
-    begins: float
-    ends: float
-    start: int = 0
-    stop: int = 0
-
-    def at(self, position: int) -> float:
-        """The value at one sample."""
-        if position >= self.stop:
-            return self.ends
-        return self.begins + (self.ends - self.begins) * ((position - self.start) / (self.stop - self.start))
-
-    def along(self, times: DoubleArray) -> float | DoubleArray:
-        """The value at every sample of `times` [N]; one number where it stands still."""
-        if not len(times) or times[0] >= self.stop:
-            return self.ends
-        values = self.begins + (self.ends - self.begins) * ((times - self.start) / (self.stop - self.start))
-        return np.where(times >= self.stop, self.ends, values) if times[-1] >= self.stop else values
-
-    def aimed(self, ends: float, position: int, length: int) -> Ramp:
-        """From where it is at `position` to `ends` in `length` samples; as it is where it goes there already."""
-        return self if ends == self.ends else Ramp(self.at(position), ends, position, position + length)
-
-    def rests(self, position: int, value: float) -> bool:
-        """Whether it stands still at `value`."""
-        return self.ends == value and position >= self.stop
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Channel:
-    """A layer or the master: its strip and the values that follow it.
-
-    gain, left, right, audible (mute and solo), fade: amplitudes; low, high: square roots of amplitudes; depth: of the
-    ducking, dB.
-    """
-
-    strip: Strip
-    gain: Ramp
-    left: Ramp
-    right: Ramp
-    audible: Ramp
-    fade: Ramp
-    low: Ramp
-    high: Ramp
-    depth: Ramp
-
-    def gains(self, times: DoubleArray, channels: int) -> list[float | DoubleArray]:
-        """Gain of every channel, each [N] or one number: left and right of every pair; one that is alone has no pan."""
-        level = self.gain.along(times) * self.audible.along(times) * self.fade.along(times)
-        pair = [level * self.left.along(times), level * self.right.along(times)]
-        return pair * (channels // 2) + [level] * (channels % 2)
-
-    def ducks(self, position: int) -> bool:
-        """Whether ducking can have an effect from `position` on."""
-        return not self.depth.rests(position - position % SEGMENT, 0.0)
-
-
-_RAMPS = ("gain", "left", "right", "audible", "fade", "low", "high", "depth")
 #: A state's filters for one pair of channels and how many rows they have.
 _FILTERS = {"low": 2 * LARGEST_LAYERS, "high": 2 * LARGEST_LAYERS, "master_low": 2, "master_high": 2}
 
@@ -170,7 +79,7 @@ class MixState:
         tensors: Tensors = {
             f"{prefix}clock": np.array([self.rate, self.position, self.channels]),
             f"{prefix}layers": np.array(list(self.layers), np.int64),
-            f"{prefix}channels": np.array([_row(channel) for channel in (*self.layers.values(), self.master)]),
+            f"{prefix}channels": np.array([row_of(channel) for channel in (*self.layers.values(), self.master)]),
         }
         for name, state in self.filters.items():
             tensors |= state.to_tensors(f"{prefix}{name}/")
@@ -183,7 +92,7 @@ class MixState:
             rate, position, channels = (int(value) for value in tensors[f"{prefix}clock"])
             if not 1 <= channels <= LARGEST_CHANNELS:
                 raise ValueError(f"{channels} channels")
-            *strips, master = (_channel_of(np.asarray(row, np.float64)) for row in tensors[f"{prefix}channels"])
+            *strips, master = (channel_of_row(np.asarray(row, np.float64)) for row in tensors[f"{prefix}channels"])
             layers = dict(zip((int(layer) for layer in tensors[f"{prefix}layers"]), strips, strict=True))
             filters = {
                 n: ShelfState.from_tensors(tensors, f"{prefix}{n}/", rows) for n, rows in _filters(channels).items()
@@ -200,12 +109,12 @@ def begin(
     rate: int, strips: Mapping[int, Strip] | None = None, master: Strip | None = None, channels: int = 2
 ) -> MixState:
     """A mixer at sample 0, for a rate in Hz; the layers of `strips` sound from there on. Raises UsageError."""
-    strips, master = dict(sorted((strips or {}).items())), _checked(None, master or Strip())
+    strips, master = dict(sorted((strips or {}).items())), checked(None, master or Strip())
     layers = {
-        layer: _channel(_checked(layer, strip), _is_heard(strip, strips.values())) for layer, strip in strips.items()
+        layer: channel_of(checked(layer, strip), is_heard(strip, strips.values())) for layer, strip in strips.items()
     }
     filters = {name: shelves.begin(rows) for name, rows in _filters(channels).items()}
-    return MixState(rate, 0, layers, _channel(master, not master.mute), filters, begin_duck(LARGEST_LAYERS), channels)
+    return MixState(rate, 0, layers, channel_of(master, not master.mute), filters, begin_duck(LARGEST_LAYERS), channels)
 
 
 def add(state: MixState, layer: int, strip: Strip) -> MixState:
@@ -213,7 +122,7 @@ def add(state: MixState, layer: int, strip: Strip) -> MixState:
     if layer in state.layers:
         raise UsageError(f"there is a layer {layer} in the mix already")
     strips = [channel.strip for channel in state.layers.values()]
-    channel = replace(_channel(_checked(layer, strip), _is_heard(strip, strips)), fade=Ramp(0.0, 0.0))
+    channel = replace(channel_of(checked(layer, strip), is_heard(strip, strips)), fade=Ramp(0.0, 0.0))
     layers = dict(sorted([*state.layers.items(), (layer, channel)]))
     return _all_aimed(replace(state, layers=layers), shortest_ramp(state.rate))
 
@@ -237,12 +146,12 @@ def set_strip(state: MixState, layer: int | None, strip: Strip, ramp_samples: in
     """
     length = max(ramp_samples, shortest_ramp(state.rate))
     if layer is None:
-        master = _checked(None, strip)
-        return replace(state, master=_aimed(state.master, master, not master.mute, state.position, length))
-    channel, strip = state.channel(layer), _checked(layer, strip)
+        master = checked(None, strip)
+        return replace(state, master=aimed(state.master, master, not master.mute, state.position, length))
+    channel, strip = state.channel(layer), checked(layer, strip)
     if (strip.mute, strip.solo) == (channel.strip.mute, channel.strip.solo):
         # Who is heard stays the same: nothing moves in other layers.
-        moved = _aimed(channel, strip, channel.audible.ends > 0, state.position, length)
+        moved = aimed(channel, strip, channel.audible.ends > 0, state.position, length)
         return replace(state, layers={**state.layers, layer: moved})
     return _all_aimed(replace(state, layers={**state.layers, layer: replace(channel, strip=strip)}), length)
 
@@ -363,59 +272,17 @@ def _scale(sound: DoubleArray, channel: Channel, times: DoubleArray) -> None:
 def _all_aimed(state: MixState, length: int) -> MixState:
     """All layers on their way to their strips, with who is heard worked out anew."""
     strips, position = [channel.strip for channel in state.layers.values()], state.position
-    aimed = {
-        layer: _aimed(channel, channel.strip, _is_heard(channel.strip, strips), position, length)
+    moved = {
+        layer: aimed(channel, channel.strip, is_heard(channel.strip, strips), position, length)
         for layer, channel in state.layers.items()
     }
-    return replace(state, layers=aimed)
-
-
-def _aimed(channel: Channel, strip: Strip, heard: bool, position: int, length: int) -> Channel:
-    ramps = {name: getattr(channel, name).aimed(goal, position, length) for name, goal in _goals(strip, heard).items()}
-    return replace(channel, strip=strip, **ramps)
+    return replace(state, layers=moved)
 
 
 def _faded(state: MixState, layer: int, goal: float, samples: int) -> MixState:
     channel = state.channel(layer)
     fade = channel.fade.aimed(goal, state.position, max(samples, shortest_ramp(state.rate)))
     return replace(state, layers={**state.layers, layer: replace(channel, fade=fade)})
-
-
-def _channel(strip: Strip, heard: bool) -> Channel:
-    ramps = {name: Ramp(goal, goal) for name, goal in _goals(strip, heard).items()}
-    return Channel(strip, fade=Ramp(1.0, 1.0), **ramps)
-
-
-def _goals(strip: Strip, heard: bool) -> dict[str, float]:
-    turn = (strip.pan + 1) * math.pi / 4
-    return {
-        "gain": 0.0 if strip.gain <= SILENT else 10 ** (strip.gain / 20),
-        "left": 1.0 if strip.pan == 0 else math.sqrt(2) * math.cos(turn),
-        "right": 1.0 if strip.pan == 0 else math.sqrt(2) * math.sin(turn),
-        "audible": float(heard),
-        "low": 10 ** (strip.low / 40),
-        "high": 10 ** (strip.high / 40),
-        "depth": 0.0 if strip.duck_by is None else float(strip.duck),
-    }
-
-
-def _is_heard(strip: Strip, strips: Iterable[Strip]) -> bool:
-    return not strip.mute and (strip.solo or not any(other.solo for other in strips))
-
-
-def _is_layer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_LAYERS
-
-
-def _checked(layer: int | None, strip: Strip) -> Strip:
-    if layer is None:
-        if strip.solo or strip.duck or strip.duck_by is not None:
-            raise UsageError("mix fields 'solo', 'duck' and 'duck_by' are for layers; the master has none of them")
-    elif not _is_layer(layer):
-        raise UsageError(f"a layer's number is from 0 to {LARGEST_LAYERS - 1}, not {layer!r}")
-    elif strip.duck_by == layer:
-        raise UsageError(f"mix field 'duck_by': layer {layer} cannot be ducked by itself")
-    return strip
 
 
 def _count(state: MixState, sounds: Mapping[int, FloatArray], count: int | None) -> int:
@@ -427,16 +294,3 @@ def _count(state: MixState, sounds: Mapping[int, FloatArray], count: int | None)
         said = ", ".join(map(str, shapes)) or "nothing"
         raise UsageError(f"sounds of layers must be [{width}, N] with one N, not {said}")
     return int(shapes.pop()[1])
-
-
-def _row(channel: Channel) -> list[float]:
-    strip = [-1.0 if value is None else float(value) for value in astuple(channel.strip)]
-    return strip + [float(value) for name in _RAMPS for value in astuple(getattr(channel, name))]
-
-
-def _channel_of(row: DoubleArray) -> Channel:
-    gain, pan, mute, solo, low, high, depth, by = row[:8].tolist()
-    strip = Strip(gain, pan, bool(mute), bool(solo), low, high, depth, None if by < 0 else int(by))
-    lines = row[8:].reshape(len(_RAMPS), 4).tolist()
-    ramps = (Ramp(begins, ends, int(start), int(stop)) for begins, ends, start, stop in lines)
-    return Channel(strip, **dict(zip(_RAMPS, ramps, strict=True)))

@@ -15,9 +15,9 @@ from safa_stream.session import mixing
 from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import begin_level
 from safa_stream.session.livescene import LayerScene, check_layer
-from safa_stream.session.mixing import Strip
 from safa_stream.session.sound import Sound
 from safa_stream.session.state import State
+from safa_stream.session.strips import Strip
 from safa_stream.session.tempo import check_hops
 from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.swap import GOLDEN

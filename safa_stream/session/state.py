@@ -13,8 +13,8 @@ from safa_stream.session import mixing, safety, tempo
 from safa_stream.session.layer import Layer, Settings
 from safa_stream.session.levels import Leveller, leveller
 from safa_stream.session.livescene import LiveScene, check_layer
-from safa_stream.session.mixing import Strip
 from safa_stream.session.stereo import voiced
+from safa_stream.session.strips import Strip
 from safa_stream.types import FloatArray
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from safa_stream.scene import format_prompts
-from safa_stream.session import mixing
 from safa_stream.session.layer import Layer
 from safa_stream.session.state import State
+from safa_stream.session.strips import SILENT
 from safa_stream.types import FloatArray
 
 
@@ -91,4 +91,4 @@ def decibels(block: FloatArray) -> float:
 
 def _shown(level: float | None) -> float | None:
     """A level as JSON holds it, silence as SILENT; None before anything was heard."""
-    return None if level is None else round(max(level, mixing.SILENT), 1)
+    return None if level is None else round(max(level, SILENT), 1)

@@ -18,9 +18,9 @@ from safa_stream.errors import PromptError, UsageError
 from safa_stream.rendering.conversion import HIGHEST_RATE, LOWEST_RATE
 from safa_stream.scene import LARGEST_SEED, WeightedPrompt, parse_prompts
 from safa_stream.session.messages import LARGEST_LAYERS, LONGEST_NAME
-from safa_stream.session.mixing import SILENT
 from safa_stream.session.state import LONGEST_RAMP
 from safa_stream.session.steering import LONGEST_LOOP, SHORTEST_LOOP
+from safa_stream.session.strips import SILENT
 from safa_stream.session.tempo import FARTHEST_BEAT, FASTEST, LONGEST_BAR, SHORTEST_BAR, SLOWEST
 
 LARGEST_WHOLE = 2**63 - 1

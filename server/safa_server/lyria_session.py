@@ -9,7 +9,7 @@ from safa_server.lyria import LyriaPrompt, MusicConfig
 from safa_stream.scene import LARGEST_SEED, WeightedPrompt, parse_prompts
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.messages import Command, Configure, Mix, Reseed
-from safa_stream.session.mixing import Strip
+from safa_stream.session.strips import Strip
 
 #: Lyria's own default, which stands for the model's own default here.
 MIDDLE_GUIDANCE = 4.0

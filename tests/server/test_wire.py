@@ -15,7 +15,7 @@ from safa_server.fields import RANGES, WireError
 from safa_server.wire import ANSWERS, REQUESTS, parse, read, slots, to_json, write
 from safa_stream.scene import WeightedPrompt
 from safa_stream.session import messages as m
-from safa_stream.session.mixing import Strip
+from safa_stream.session.strips import Strip
 
 
 def refused(text: str | bytes) -> WireError:

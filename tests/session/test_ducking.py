@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from safa_stream.session import mixing
-from safa_stream.session.mixing import Strip
 from safa_stream.session.shelves import SEGMENT
+from safa_stream.session.strips import Strip
 from safa_stream.types import FloatArray
 from tests.session.desk import RATE, noise, played, sine
 

@@ -15,9 +15,9 @@ from safa_stream.session import loops, snapshots
 from safa_stream.session import messages as m
 from safa_stream.session.journal import Journal, read_journal
 from safa_stream.session.livescene import LayerScene, LiveScene
-from safa_stream.session.mixing import Strip
 from safa_stream.session.replay import replay
 from safa_stream.session.session import Session
+from safa_stream.session.strips import Strip
 from safa_stream.types import FloatArray
 from tests.session.stage import feed, prompt
 from tests.toy import FACTS, ToyDecoder, ToyModel

@@ -9,7 +9,8 @@ import pytest
 
 from safa_stream.errors import SceneError, SnapshotError, UsageError
 from safa_stream.session import mixing
-from safa_stream.session.mixing import MixState, Strip
+from safa_stream.session.mixing import MixState
+from safa_stream.session.strips import Strip
 from tests.session.desk import RATE, noise
 
 

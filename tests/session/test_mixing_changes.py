@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safa_stream.session import mixing
-from safa_stream.session.mixing import MixState, Strip
+from safa_stream.session.mixing import MixState
 from safa_stream.session.shelves import SEGMENT
+from safa_stream.session.strips import Strip
 from safa_stream.types import FloatArray
 from tests.session.desk import RATE, noise, played, sine
 

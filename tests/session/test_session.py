@@ -16,9 +16,9 @@ from safa_stream.session import mixing, snapshots, sound
 from safa_stream.session.journal import Journal, read_journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import make_loop
-from safa_stream.session.mixing import Strip
 from safa_stream.session.replay import replay
 from safa_stream.session.session import Session
+from safa_stream.session.strips import Strip
 from safa_stream.stream import step_views
 from tests.session.stage import BLOCK, begun, built_in, feed, hear, jumps, prompt
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safa_stream.session import mixing
-from safa_stream.session.mixing import Strip
+from safa_stream.session.strips import Strip
 from safa_stream.types import DoubleArray
 from tests.session.desk import RATE, noise, played, rms, sine
 

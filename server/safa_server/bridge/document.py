@@ -16,7 +16,7 @@ from safa_server.bridge.slots import FIRST, read_slots, weighted
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.scene import WeightedPrompt, parse_prompts
 from safa_stream.session.livescene import LayerScene, LiveScene
-from safa_stream.session.mixing import SILENT, Strip
+from safa_stream.session.strips import SILENT, Strip
 
 FORMAT = "safa-plugin-1"
 

@@ -21,7 +21,7 @@ from safa_server.station import BLOCK, LEAST_LEAD
 from safa_stream.errors import FailureError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import Command, Mix, Prompt
-from safa_stream.session.mixing import SILENT
+from safa_stream.session.strips import SILENT
 from safa_stream.types import FloatArray
 
 #: What counts as another sound; twins that are left alone differ by less than a hundredth of it.
