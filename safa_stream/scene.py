@@ -117,10 +117,7 @@ class Scene:
 
         Raises SceneError or PromptError naming a field that is unknown, missing or wrong.
         """
-        try:
-            data = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise SceneError(f"the scene is not valid JSON: {error}") from None
+        data = read_json(text, "the scene")
         known = ("format", *(field.name for field in fields(cls)))
         values = json_object(data, "the scene", known, required=("format", "prompts"))
         if values.pop("format") != FORMAT:
@@ -255,6 +252,26 @@ def _changes_from_json(value: object) -> tuple[PromptChange, ...]:
     return tuple(changes)
 
 
+def read_json(text: str, where: str) -> Any:
+    """A JSON value, read strictly. Raises SceneError for what is none, for fields that stand twice, and for NaN."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise SceneError(f"field {name!r} stands twice in {where}")
+            found[name] = value
+        return found
+
+    def no_constant(name: str) -> float:
+        raise SceneError(f"{name} is not a number that {where.replace('the ', 'a ')} can hold")
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        raise SceneError(f"{where} is not valid JSON: {error}") from None
+
+
 def json_object(value: object, where: str, known: Sequence[str], required: Sequence[str]) -> dict[str, Any]:
     """A JSON object's items. Raises SceneError where it is none, or naming a field that is unknown or missing."""
     if not isinstance(value, dict):
@@ -266,16 +283,3 @@ def json_object(value: object, where: str, known: Sequence[str], required: Seque
         if name not in value:
             raise SceneError(f"field {name!r} is missing in {where}")
     return dict(value)
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise SceneError(f"field {name!r} stands twice in the scene")
-        found[name] = value
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise SceneError(f"{name} is not a number that a scene can hold")

@@ -32,8 +32,8 @@ PERIOD = 1024
 #: Seconds between the session and JACK, for the same reason. SAFA_DEVICE_BUFFER gives another.
 BUFFER = float(os.environ.get("SAFA_DEVICE_BUFFER", "0.8"))
 PROMPT = "steady rain"
-#: Performances that a program is given, see `undisturbed`.
-TRIES = 4
+#: Performances that a machine is given which is busy with other things; seconds after which lateness is counted.
+TRIES, COUNTED = 4, 1.2
 
 
 @dataclass(slots=True)
@@ -98,15 +98,22 @@ class Studio(Beside):
             self.tell(f"/safa/{address}", "f", 0)
         self.tell("/safa/prompt", "sf", PROMPT, 0)
 
-    def undisturbed(self, perform: Callable[[], T], good: Callable[[T], bool]) -> T:
-        """The first performance that is good, or the last of a few.
+    def late(self) -> int:
+        """Times that JACK asked in vain for sound of the server, up to a second ago."""
+        return int(self.python(ROOT / "tests/clients/late.py", self.ready))
 
-        These programs run without the priority that sound wants: what comes to one of them too late is missing there,
-        and that is not the fault of what is tested.
+    def undisturbed(self, perform: Callable[[], T], good: Callable[[T], bool]) -> T:
+        """The first performance that is good; another try is had only where this machine stood in the way.
+
+        What the server reports as late is missing for every program behind it, and where more wants to run than there
+        are cores, nothing is as quick as it could be; neither is the fault of what is tested.
         """
         for _ in range(TRIES - 1):
-            take = perform()
+            before, take = self.late(), perform()
             if good(take):
+                return take
+            time.sleep(COUNTED)
+            if self.late() == before and not busy():
                 return take
         return perform()
 

@@ -48,6 +48,11 @@ def perform(studio: Studio) -> Take:
 
 def test_what_pd_puts_out_is_the_session(studio: Studio, proofs: Proofs, version: str) -> None:
     played = studio.undisturbed(lambda: perform(studio), lambda take: take.whole(0) and take.whole(2))
+    if not played.whole(2):
+        # Seen once in eight takes of an idle machine, cause unknown: the array was read with a gap. JACK's way has no
+        # such excuse, and two gaps one after the other have none either.
+        assert played.whole(0), "adc~, from JACK"
+        played = studio.undisturbed(lambda: perform(studio), lambda take: take.whole(0) and take.whole(2))
     said, heard = played.said, played.heard
     assert not re.search(BROKEN, said), said[:2000]
     for line in (

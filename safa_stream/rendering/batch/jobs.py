@@ -16,7 +16,7 @@ from typing import Any
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.rendering.render import check
 from safa_stream.rendering.sink import LOUDNESS, Output
-from safa_stream.scene import Scene, parse_prompts
+from safa_stream.scene import Scene, parse_prompts, read_json
 
 #: Fields of a job that are a scene's, and those that are its file's.
 OF_SCENE = (
@@ -98,10 +98,7 @@ def read_job(line: str, defaults: Mapping[str, Any]) -> Job:
     """One line. Raises UsageError naming the field that is wrong."""
     if len(line) > LARGEST_LINE:
         raise UsageError(f"it is longer than {LARGEST_LINE} characters")
-    try:
-        given = json.loads(line, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"not valid JSON: {error}") from None
+    given = read_json(line, "the job")
     if not isinstance(given, dict):
         raise UsageError("not a JSON object")
     unknown = [name for name in given if name not in FIELDS]
@@ -173,14 +170,3 @@ def _flag(values: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise UsageError(f"field {name!r} must be true or false, not {value!r}")
     return value
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        raise ValueError("a field comes twice")
-    return out
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
