@@ -17,9 +17,10 @@ from safa_server.fields import WireError
 from safa_server.hub import Hub
 from safa_server.listener import Listener
 from safa_server.outlet import Pace, SocketOutlet
+from safa_server.requests import OpenRequest
 from safa_server.runner import AdmissionError
 from safa_server.security import Access, same
-from safa_server.station import OpenRequest, Station
+from safa_server.station import Station
 from safa_server.wire import Request, parse, read, request_id, write
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.session.messages import Command, Mix
@@ -149,7 +150,7 @@ class Connection:
         if access is Access.LISTEN:
             raise _listen_only("it opens no session; join one", "token")
         self._check_free()
-        request = OpenRequest(body.scene, body.pacing, body.lead, body.name, body.channels)
+        request = OpenRequest(body.scene, body.pacing, body.lead, body.name, body.channels, body.ahead)
         station = await self._hub.open(request)
         if not body.play:
             station.pause()

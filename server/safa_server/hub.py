@@ -10,9 +10,10 @@ from safa_server.fanout import Fanout
 from safa_server.limits import Limits
 from safa_server.listener import Listener
 from safa_server.metrics import Registry
+from safa_server.requests import OpenRequest
 from safa_server.runner import AdmissionError
 from safa_server.security import Security
-from safa_server.station import OpenRequest, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.wire import write
 

@@ -32,11 +32,12 @@ from safa_server.observe import observe, observe_device
 from safa_server.osc import OscServer, OscSettings
 from safa_server.oscquery import OscQuery, serve_oscquery
 from safa_server.radio.radio import Radio
+from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security, is_loopback, new_token, tls_context
 from safa_server.settings import Settings
-from safa_server.station import BLOCK, DEFAULT_LEAD, OpenRequest, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
 from safa_server.tempo_leader import follow
@@ -79,7 +80,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     async with AsyncExitStack() as stack:
         model = load(settings.model, settings.backend)
         log.info("model %s, licence %s, %d Hz", model.facts.name, model.facts.licence, model.facts.sample_rate)
-        storage = None if settings.state is None else Storage(settings.state, model, BLOCK)
+        storage = None if settings.state is None else Storage(settings.state, model)
         runner = Runner(model, settings.layers)
         await asyncio.to_thread(runner.start)
         stack.callback(runner.stop)

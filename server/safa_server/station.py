@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from safa_server.blocks import BLOCK, Block, Blocks
 from safa_server.live import Live
 from safa_server.loops import Loops
+from safa_server.requests import BURST_SECONDS, OpenRequest
 from safa_server.runner import Runner
 from safa_server.storage import Storage
 from safa_stream.errors import OutputError, SafaError, UsageError
@@ -27,18 +30,12 @@ from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
 from safa_stream.session.tempo import Grid
-from safa_stream.types import FloatArray
 
-#: Samples of a block that leaves a session: 20 ms at 48 kHz.
-BLOCK = 960
-#: A live session's first blocks leave at once, for the players' jitter buffers.
-BURST_SECONDS = 0.2
-#: Sound that is kept ready ahead, seconds; more makes changes without `now` later, less makes late views likelier.
-LEAST_LEAD, DEFAULT_LEAD, LARGEST_LEAD = 2.0, 8.0, 60.0
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
 LONGEST_CATCH_UP = 5.0
-LARGEST_PROVENANCE = 256
 LARGEST_CREDIT_SECONDS = 60.0
+#: Who catches up lets others have their turn after so many blocks.
+YIELD_BLOCKS = 10
 #: A journal says so often how far the session was heard.
 AT_SECONDS = 0.5
 
@@ -46,46 +43,14 @@ log = logging.getLogger("safa_server.station")
 
 
 @dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """What a client wants. scene: a prompt line or a scene's JSON object; lead_seconds: sound kept ready ahead.
+class Resumed:
+    """A session that was on the air before. past: the latest blocks that left it then; playing: whether its clock ran;
+    due: the sample that ought to leave about now, where that is known: the clock catches up."""
 
-    channels: the session's, where the scene does not say; None and 1 are 2.
-    """
-
-    scene: Any
-    pacing: str = "live"
-    lead_seconds: float | None = None
-    name: str | None = None
-    channels: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.pacing not in ("live", "pull", "host", "device"):
-            raise UsageError(f"field 'pacing' must be 'live', 'pull', 'host' or 'device', not {self.pacing!r}")
-        lead = self.lead_seconds
-        if lead is not None and (
-            isinstance(lead, bool) or not isinstance(lead, int | float) or not LEAST_LEAD <= lead <= LARGEST_LEAD
-        ):
-            raise UsageError(f"field 'lead' must be from {LEAST_LEAD:g} to {LARGEST_LEAD:g} seconds, not {lead!r}")
-        if self.name is not None and (not isinstance(self.name, str) or not 0 < len(self.name) <= 64):
-            raise UsageError("field 'name' must have 1 to 64 characters")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it; `grid`:
-    which beat is heard at which of them; layers: those that somebody hears by themselves, in the same way."""
-
-    samples: FloatArray
-    start: int
-    sequence: int
-    clock_ns: int
-    provenance: int
-    grid: Grid
-    layers: Mapping[int, FloatArray] = field(default_factory=dict)
-
-    def of(self, layer: int | None) -> FloatArray:
-        """A layer's sound, or with None that of all."""
-        return self.samples if layer is None else self.layers[layer]
+    blocks: Blocks
+    past: tuple[Block, ...] = ()
+    playing: bool = True
+    due: int | None = None
 
 
 class Station:
@@ -103,7 +68,9 @@ class Station:
         token: str,
         storage: Storage | None = None,
         journal: Journal | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
+        resumed = resumed or Resumed(Blocks(live.session))
         self._runner, self._live, self._storage = runner, live, storage
         self.id, self.token, self.name = session_id, token, request.name
         self.pacing = request.pacing
@@ -112,18 +79,20 @@ class Station:
         self.rate = live.session.rate
         self.channels = live.session.state.channels
         self.apart: frozenset[int] = frozenset()
-        self.playing, self.closed = True, False
+        #: What left since shortly before the session was restored, for who has not had all of it; None when that is over.
+        self.past = deque(resumed.past) if resumed.past else None
+        self.playing, self.closed = resumed.playing, False
         self.blocks = self.underruns = 0
         self.opened_at = time.monotonic()
         self.first_block_at: float | None = None
         self._credit = 0
         self._block_callbacks: list[Callable[[Block], None]] = []
         self._event_callbacks: list[Callable[[Event], None]] = []
-        self._provenances: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self._loops = Loops(runner, self.rate)
         self._granted = asyncio.Event()
-        self._origin: float | None = None
-        self._described, self._made_by = "", 0
+        self._blocks = resumed.blocks
+        self._ahead = BURST_SECONDS if request.ahead is None else request.ahead
+        self._origin = None if resumed.due is None else time.monotonic() - resumed.due / self.rate
         self._written_at = 0
         self.journal = journal
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
@@ -186,19 +155,20 @@ class Station:
 
     def provenance(self, number: int) -> dict[str, Any]:
         """What made the blocks that carry a number. Raises UsageError where it is forgotten or never was."""
-        if number not in self._provenances:
-            raise UsageError(f"provenance {number} is not known (any more)")
-        return self._provenances[number]
+        return self._blocks.provenance(number)
 
     def play(self) -> None:
         """Let the clock run."""
         if not self.playing:
             self.playing, self._origin = True, None
             self._granted.set()
+            self._write([{"type": "play", "position": self.position}])
 
     def pause(self) -> None:
         """Stop the clock; generation goes on up to the lead and waits there."""
-        self.playing = False
+        if self.playing:
+            self.playing = False
+            self._write([{"type": "pause", "position": self.position}])
 
     def grant(self, samples: int) -> None:
         """Allow so many more samples to leave (pull pacing). Raises UsageError for what is no such number."""
@@ -239,8 +209,7 @@ class Station:
             (self._storage.leave if stays else self._storage.end)(self._live)
         for task in self._tasks:
             task.cancel()
-        if self.journal is not None and not stays:
-            self._write([{"type": "end", "position": self.position}])
+        self._write([{"type": "at" if stays else "end", "position": self.position}])
         if self.journal is not None:
             self.journal.close()
         self._loops.close()
@@ -272,15 +241,19 @@ class Station:
         if not self.playing:
             await self._called()
             return
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._origin is None:
-            self._origin = now - self.position / self.rate - BURST_SECONDS
+            self._origin = now - self.position / self.rate - self._ahead
         due = (now - self._origin) * self.rate
         if due - self.position > LONGEST_CATCH_UP * self.rate:
             self._origin = now - self.position / self.rate
             due = float(self.position)
-        while self.position + BLOCK <= due:
+        for left in itertools.count(1):
+            if self.position + BLOCK > due:
+                break
             self._leave()
+            if left % YIELD_BLOCKS == 0:
+                await asyncio.sleep(0)
         late = (self.position + BLOCK) / self.rate + self._origin - now
         await asyncio.sleep(max(0.001, late))
 
@@ -310,28 +283,17 @@ class Station:
             await asyncio.wait_for(self._granted.wait(), 0.1)
 
     def _leave(self) -> None:
-        """Let one block go to all who listen."""
+        """Let one block go to all who listen; by then the journal has what it was made of."""
         with self._live.lock:
-            chunk, layers = self._live.session.read_apart(BLOCK, self.apart)
-            provenance, grid = self._provenance(), self._live.session.heard_grid
-        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance, grid, layers)
+            block, lines = self._blocks.next(self.apart), self._live.session.journal()
+        self._write(lines)
         self.blocks += 1
+        if self.past is not None:
+            self.past.append(block)
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
         for callback in list(self._block_callbacks):
             callback(block)
-
-    def _provenance(self) -> int:
-        """The number of what makes the present block; a new one when that has changed."""
-        made = self._live.session.provenance()
-        key = repr(made)
-        if key != self._described:
-            self._described = key
-            self._made_by += 1
-            self._provenances[self._made_by] = made
-            while len(self._provenances) > LARGEST_PROVENANCE:
-                self._provenances.popitem(last=False)
-        return self._made_by
 
     def _pump(self) -> None:
         """Write the journal, make loops, tell events."""

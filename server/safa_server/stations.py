@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
+from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import AdmissionError, Runner
-from safa_server.station import DEFAULT_LEAD, OpenRequest, Station
-from safa_server.storage import Storage
+from safa_server.station import Resumed, Station
+from safa_server.storage import Kept, Storage
 from safa_stream.errors import SafaError
 from safa_stream.session.livescene import LiveScene
 
@@ -43,7 +44,7 @@ class Stations:
         session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
         try:
             if self.storage is not None:
-                journal = self.storage.begin(live, session_id, token, request.pacing, request.name)
+                journal = self.storage.begin(live, session_id, token, request)
         except SafaError:
             self.runner.close(live)
             raise
@@ -51,16 +52,18 @@ class Stations:
 
     def restore(self) -> list[Station]:
         """The sessions that the storage holds, on the air again."""
-        found = []
-        for kept in [] if self.storage is None else self.storage.kept():
-            live = self.runner.adopt(kept.session, kept.lead_seconds, kept.pacing != "pull")
-            assert self.storage is not None
-            self.storage.watch(live, kept)
-            request = OpenRequest("", kept.pacing, kept.lead_seconds, kept.name)
-            found.append(
-                self._add(Station(self.runner, live, request, kept.session_id, kept.token, self.storage, kept.journal))
-            )
-        return found
+        return [] if self.storage is None else [self.adopt(kept) for kept in self.storage.kept()]
+
+    def adopt(self, kept: Kept, due: int | None = None) -> Station:
+        """A session that was kept, on the air again. due: the sample that ought to leave about now."""
+        assert self.storage is not None, "what is kept has a storage"
+        request = kept.request
+        live = self.runner.adopt(kept.blocks.session, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
+        self.storage.watch(live, kept)
+        resumed = Resumed(kept.blocks, kept.past, kept.playing, due)
+        return self._add(
+            Station(self.runner, live, request, kept.session_id, kept.token, self.storage, kept.journal, resumed)
+        )
 
     def _add(self, station: Station) -> Station:
         self._stations[station.id] = station

@@ -12,6 +12,7 @@ import pytest
 
 from safa_server import storage
 from safa_server.live import Live
+from safa_server.requests import OpenRequest
 from safa_server.storage import DESCRIPTION, SNAPSHOT, Storage
 from safa_stream.session import snapshots
 from tests.server.ws_rig import BLOCK, toy_48k
@@ -39,11 +40,11 @@ def test_a_snapshot_under_way_never_replaces_what_came_after_it(
 ) -> None:
     """A view is made just when the server stops, or the session ends: the engine's snapshot is the older one."""
     model, (under_way, go) = toy_48k(), writing
-    kept = Storage(tmp_path, model, BLOCK)
+    kept = Storage(tmp_path, model)
     live = Live(begun(model, "low"), 2.0, urgent=True)
     go.set()
     under_way.set()
-    kept.begin(live, "one", "token", "live", None).close()
+    kept.begin(live, "one", "token", OpenRequest("low")).close()
     go.clear()
     under_way.clear()
 
@@ -72,9 +73,9 @@ def test_a_snapshot_under_way_never_replaces_what_came_after_it(
 
 def test_a_journal_of_months_is_not_held_in_memory(tmp_path: Path) -> None:
     model = toy_48k()
-    kept = Storage(tmp_path, model, BLOCK)
+    kept = Storage(tmp_path, model)
     live = Live(begun(model, "low"), 2.0, urgent=True)
-    journal = kept.begin(live, "one", "token", "live", "main")
+    journal = kept.begin(live, "one", "token", OpenRequest("low", name="main"))
     journal.write(live.session.journal())
     kept.leave(live)
     # How far it was heard, as it is said every now and then.
@@ -82,10 +83,10 @@ def test_a_journal_of_months_is_not_held_in_memory(tmp_path: Path) -> None:
     journal.close()
     tracemalloc.start()
     try:
-        (again,) = Storage(tmp_path, model, BLOCK).kept()
+        (again,) = Storage(tmp_path, model).kept()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     again.journal.close()
-    assert again.session.position == live.session.position and again.name == "main"
+    assert again.blocks.session.position == live.session.position and again.request.name == "main"
     assert peak < 5e6, f"{peak / 1e6:.0f} MB"
