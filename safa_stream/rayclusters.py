@@ -84,7 +84,9 @@ def connected(
     if ray.is_initialized():
         here = str(ray.get_runtime_context().gcs_address)
         if address not in (LOCAL, AUTO, here):
-            raise UsageError(f"this process is connected to the Ray cluster at {here}: it cannot join {address} as well")
+            raise UsageError(
+                f"this process is connected to the Ray cluster at {here}: it cannot join {address} as well"
+            )
         yield _checked(ray, here, started=False)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -6,6 +6,7 @@
     {"type": "complete", "position": ..., "layer": 0}
     {"type": "at", "position": ...}         how far the session was heard, now and then
     {"type": "pause", "position": ...}      the clock was stopped here, "play": and let go on
+    {"type": "once", "position": ..., "name": ..., "number": 3}   what a command's sender calls it, not to say it twice
     {"type": "restored", "position": ...}   the server began again here; views in the making were begun again
     {"type": "end", "position": ...}
 
@@ -25,9 +26,9 @@ from safa_stream.session.codec import command_from_json, command_to_json
 from safa_stream.session.messages import Command
 
 FORMAT = "safa-journal-1"
-KINDS = ("begin", "command", "start", "complete", "at", "play", "pause", "restored", "end")
+KINDS = ("begin", "command", "start", "complete", "at", "play", "pause", "once", "restored", "end")
 #: What a session's clock writes: the session itself counts no such lines.
-CLOCK_KINDS = frozenset(("at", "play", "pause"))
+CLOCK_KINDS = frozenset(("at", "play", "pause", "once"))
 LONGEST_LINE = 1 << 20
 
 

@@ -44,6 +44,8 @@ class Again:
         if (values.get("model"), values.get("version")) != (facts.name, facts.version):
             said = f"{values.get('model')} {values.get('version')}"
             raise SnapshotError(f"the journal is of model {said}, this is {facts.name} {facts.version}")
+        if "without" in values:
+            raise SnapshotError("the journal has lost its beginning with the machine that it was on")
         scene = LiveScene.from_value(values.get("scene"))
         scene = scene if steps is None else replace(scene, steps=steps)
         return cls(Session.begin(model, scene), int(values.get("block", 960)), steps)

@@ -74,6 +74,10 @@ class Hub:
         station.close()
         self._forget(station.id, reason)
 
+    def move(self, station: Station, reason: str, code: int) -> None:
+        """Close everybody's connection to a session that goes on elsewhere."""
+        self._forget(station.id, reason, code)
+
     def listeners(self, station: Station) -> list[dict[str, Any]]:
         """Who listens to a session, as JSON."""
         fanout = self._fanouts.get(station.id)
@@ -110,7 +114,7 @@ class Hub:
             if station is not self.stations.main and now - station.opened_at > most:
                 self.end(station, f"its time is over: sessions last {most:g} s on this server")
 
-    def _forget(self, station_id: str, reason: str) -> None:
+    def _forget(self, station_id: str, reason: str, code: int = 1000) -> None:
         fanout = self._fanouts.pop(station_id, None)
         self._own.discard(station_id)
         self._failed.discard(station_id)
@@ -118,5 +122,5 @@ class Hub:
             return
         for listener in fanout.listeners:
             fanout.detach(listener)
-            listener.outlet.cut(reason, 1000)
+            listener.outlet.cut(reason, code)
         fanout.close()

@@ -56,6 +56,12 @@ FAMILIES = (
     Family("safa_batch_rows", "histogram", "Rows of a batched step.", (), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)),
     Family("safa_connections", "gauge", "WebSocket connections."),
     Family("safa_connections_refused_total", "counter", "Connections refused, by reason.", ("reason",)),
+    Family("safa_front_clients", "gauge", "Clients of a cluster's front end."),
+    Family(
+        "safa_front_rejoin_seconds",
+        "histogram",
+        "From losing an engine, or its letting go of a session, to having the session again.",
+    ),
     Family("safa_listeners", "gauge", "Connections that listen to a session."),
     Family("safa_resumed_total", "counter", "Times that a lost client came back to its session."),
     Family("safa_messages_total", "counter", "Text messages from WebSocket clients."),

@@ -84,6 +84,11 @@ class Runner:
         return self.pace.real_time_factor
 
     @property
+    def room(self) -> int:
+        """How many layers in real time are taken."""
+        return max(1, int(self.bound * USABLE) if self.largest_layers is None else self.largest_layers)
+
+    @property
     def layers(self) -> int:
         """Layers in real time that are kept fed now; one of many channels counts once for each of its groups."""
         with self._changed:
@@ -92,8 +97,7 @@ class Runner:
 
     def admit(self, layers: int, groups: int = 1) -> None:
         """Raise AdmissionError where so many more layers, of so many groups of channels, could not be kept fed."""
-        room = int(self.bound * USABLE) if self.largest_layers is None else self.largest_layers
-        room = max(1, room)
+        room = self.room
         busy, more = self.layers, layers * groups
         if busy + more > room:
             self.pace.refused += 1

@@ -102,6 +102,10 @@ class Security:
             return Access.ALL
         return Access.LISTEN if same(given, self.listen_token) else Access.NONE
 
+    def knows(self, given: str | None) -> bool:
+        """Is this a token of somebody who may do anything here?"""
+        return self.access(given) is not Access.NONE
+
     def permits(self, given: str | None) -> bool:
         """May who gave this token (None: none) use all of the server?"""
         return self.access(given) is Access.ALL

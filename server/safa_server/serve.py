@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from safa_server import loop_errors, osc_documents
 from safa_server.address import Address
+from safa_server.connection import Connection
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest
 from safa_server.discovery import announced, wanted
 from safa_server.http import Http, HttpRequest
@@ -73,7 +74,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
 
     Raises SafaError for what the settings ask for and the world does not give.
     """
-    settings = _with_token(settings)
+    settings = with_token(settings)
     radio = Radio.of(settings)
     stop = stop or stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
@@ -105,7 +106,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         _follow_a_tempo(stack, settings, stations, output)
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
-            _write_ready(settings.ready_file, address)
+            write_ready(settings.ready_file, address)
         ready(address)
         await stop.wait()
         log.info("shutting down")
@@ -155,7 +156,11 @@ async def _open_ports(
         lambda connection: serve_lyria(connection, stations, LyriaSettings(authorised=security.permits)),
         _lyria_key,
     )
-    port = await stack.enter_async_context(Front(hub, http, [lyria]).listen(settings.host, settings.port, tls))
+    port = await stack.enter_async_context(
+        Front(hub, http, lambda socket, access: Connection(socket, hub, access), [lyria]).listen(
+            settings.host, settings.port, tls
+        )
+    )
     watching = asyncio.create_task(observe(registry, runner, stations, osc), name="metrics")
     stack.callback(watching.cancel)
     if osc is not None and osc.port is not None and wanted(settings.host, settings.announce):
@@ -283,7 +288,7 @@ def _lyria_key(request: HttpRequest) -> str | None:
     return key_of(request.target, request.headers.get("x-goog-api-key")) or None
 
 
-def _with_token(settings: Settings) -> Settings:
+def with_token(settings: Settings) -> Settings:
     """Beyond loopback there is a token; one is made up where none was given."""
     if settings.token is None and not is_loopback(settings.host):
         return replace(settings, token=new_token())
@@ -300,7 +305,7 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _write_ready(path: Path, address: Address) -> None:
+def write_ready(path: Path, address: Address) -> None:
     """The file is there as a whole or not at all; it holds the token, so only its owner can read it."""
     partial = path.with_name(path.name + ".partial")
     try:

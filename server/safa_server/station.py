@@ -13,9 +13,9 @@ import contextlib
 import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from safa_server.blocks import BLOCK, Block, Blocks
@@ -34,6 +34,8 @@ from safa_stream.session.tempo import Grid
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
 LONGEST_CATCH_UP = 5.0
 LARGEST_CREDIT_SECONDS = 60.0
+#: Commands of so many names are remembered, to be carried out once.
+LARGEST_ONCE = 4096
 #: Who catches up lets others have their turn after so many blocks.
 YIELD_BLOCKS = 10
 #: A journal says so often how far the session was heard.
@@ -45,12 +47,14 @@ log = logging.getLogger("safa_server.station")
 @dataclass(frozen=True, slots=True)
 class Resumed:
     """A session that was on the air before. past: the latest blocks that left it then; playing: whether its clock ran;
-    due: the sample that ought to leave about now, where that is known: the clock catches up."""
+    due: the sample that ought to leave about now, where that is known: the clock catches up; once: numbers of commands
+    that must not be carried out again, by their names."""
 
     blocks: Blocks
     past: tuple[Block, ...] = ()
     playing: bool = True
     due: int | None = None
+    once: Mapping[str, int] = field(default_factory=dict)
 
 
 class Station:
@@ -70,6 +74,7 @@ class Station:
         journal: Journal | None = None,
         resumed: Resumed | None = None,
     ) -> None:
+        past = None if resumed is None else deque(resumed.past)
         resumed = resumed or Resumed(Blocks(live.session))
         self._runner, self._live, self._storage = runner, live, storage
         self.id, self.token, self.name = session_id, token, request.name
@@ -79,8 +84,8 @@ class Station:
         self.rate = live.session.rate
         self.channels = live.session.state.channels
         self.apart: frozenset[int] = frozenset()
-        #: What left since shortly before the session was restored, for who has not had all of it; None when that is over.
-        self.past = deque(resumed.past) if resumed.past else None
+        #: What left since shortly before the session was restored, for who has not had all of it; None later on.
+        self.past = past
         self.playing, self.closed = resumed.playing, False
         self.blocks = self.underruns = 0
         self.opened_at = time.monotonic()
@@ -93,6 +98,7 @@ class Station:
         self._blocks = resumed.blocks
         self._ahead = BURST_SECONDS if request.ahead is None else request.ahead
         self._origin = None if resumed.due is None else time.monotonic() - resumed.due / self.rate
+        self._once: OrderedDict[str, int] = OrderedDict(resumed.once)
         self._written_at = 0
         self.journal = journal
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
@@ -118,6 +124,12 @@ class Station:
         return self._live.session.state.sequence
 
     @property
+    def rows(self) -> int:
+        """Layers, each as often as it has groups of channels: what the session costs."""
+        with self._live.lock:
+            return len(self._live.session.state.layers) * self._live.groups
+
+    @property
     def failure(self) -> str | None:
         """Why the session cannot go on, None while it does."""
         return self._live.failure
@@ -130,10 +142,16 @@ class Station:
 
     # Steering ------------------------------------------------------------------------------------------------------
 
-    def submit(self, command: Command) -> int:
-        """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it."""
+    def submit(self, command: Command, once: str | None = None) -> int:
+        """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it.
+
+        once: what its sender calls it: of those of one name only the first is carried out, also by a session that was
+        restored meanwhile.
+        """
         if self.closed:
             raise UsageError("the session is closed")
+        if once is not None and once in self._once:
+            return self._once[once]
         more = self._more_layers(command)
         if self.pacing != "pull" and more:
             self._runner.admit(more, self._live.groups)
@@ -143,8 +161,13 @@ class Station:
         if isinstance(command, Mix):
             # Faders may be moved again before the next block, so their line in the journal is not written yet.
             self._tell_events()
-        else:
+        elif once is None:
             self._pump()
+        else:
+            self._once[once] = number
+            while len(self._once) > LARGEST_ONCE:
+                self._once.popitem(last=False)
+            self._pump([{"type": "once", "position": self.position, "name": once, "number": number}])
         return number
 
     def state(self) -> dict[str, Any]:
@@ -295,11 +318,11 @@ class Station:
         for callback in list(self._block_callbacks):
             callback(block)
 
-    def _pump(self) -> None:
-        """Write the journal, make loops, tell events."""
+    def _pump(self, more: Sequence[dict[str, Any]] = ()) -> None:
+        """Write the journal and `more` lines after it, make loops, tell events."""
         with self._live.lock:
             lines, captures = self._live.session.journal(), self._live.session.captures()
-        self._write(lines)
+        self._write([*lines, *more])
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks += [asyncio.create_task(self._make_loop(capture)) for capture in captures]
         self._tell_events()

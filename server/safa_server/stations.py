@@ -60,7 +60,7 @@ class Stations:
         request = kept.request
         live = self.runner.adopt(kept.blocks.session, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
         self.storage.watch(live, kept)
-        resumed = Resumed(kept.blocks, kept.past, kept.playing, due)
+        resumed = Resumed(kept.blocks, kept.past, kept.playing, due, kept.once)
         return self._add(
             Station(self.runner, live, request, kept.session_id, kept.token, self.storage, kept.journal, resumed)
         )

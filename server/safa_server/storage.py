@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ log = logging.getLogger("safa_server.storage")
 
 DESCRIPTION, JOURNAL = "session.json", "journal.jsonl"
 SNAPSHOT, EARLIER = "snapshot.safetensors", "snapshot.before.safetensors"
-#: A snapshot is made at most so often; one with views in the making only when there was none for the longer time.
+#: Of a single server: a snapshot is made at most so often, and with views in the making only after the longer time.
 LEAST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
 #: What left a session in its last seconds is made again, for listeners who have not had all of it.
 AGAIN_SECONDS = 0.5
@@ -51,7 +52,8 @@ class Kept:
     """A session as it was found: what its station is to be made with.
 
     blocks: the session, where its journal ends; past: the latest blocks that left it before; request: what it was
-    opened with, without the scene; playing: whether its clock ran.
+    opened with, without the scene; playing: whether its clock ran; once:
+    numbers of commands by the names that their senders gave them.
     """
 
     blocks: Blocks
@@ -61,17 +63,26 @@ class Kept:
     request: OpenRequest
     journal: Journal
     playing: bool
+    once: Mapping[str, int]
 
 
 class Storage:
     """The folder of one server. `after_view` runs on the engine's thread, the rest on the event loop.
 
-    least_seconds: snapshots of a session come no closer than that.
+    least_seconds: snapshots of a session come no closer than that; longest_seconds: nor closer than that while views
+    are in the making, which have to be begun again then.
     """
 
-    def __init__(self, folder: Path, model: Model, least_seconds: float = LEAST_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        least_seconds: float = LEAST_SECONDS,
+        longest_seconds: float = LONGEST_SECONDS,
+    ) -> None:
         """Raises OutputError where the folder cannot be made or written."""
-        self.folder, self._model, self._least_seconds = folder, model, least_seconds
+        self.folder, self._model = folder, model
+        self._least_seconds, self._longest_seconds = least_seconds, longest_seconds
         self._written: dict[int, float] = {}
         self._writing = threading.Lock()
         self._places: dict[int, Place] = {}
@@ -122,13 +133,13 @@ class Storage:
     def after_view(self, live: Live) -> None:
         """Snapshot a session that has just got a view, if it is time. A full disk is logged, and nothing else."""
         now = time.monotonic()
-        since = now - self._written.get(id(live), -LONGEST_SECONDS)
+        since = now - self._written.get(id(live), -math.inf)
         place = self._places.get(id(live))
         if place is None or since < self._least_seconds:
             return
         with live.lock:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
-            if live.closed or (making and since < LONGEST_SECONDS):
+            if live.closed or (making and since < self._longest_seconds):
                 return
             captured = snapshots.capture(live.session, place.journal.mark)
         with self._writing:
@@ -171,8 +182,8 @@ class Storage:
             except (SafaError, OSError, ValueError, KeyError) as error:
                 log.warning("session %s cannot be restored: %s", description.parent.name, error)
 
-    def restored(self, place: Path) -> Kept:
-        """The session of a folder, brought to where its journal ends.
+    def restored(self, place: Path, again_seconds: float = AGAIN_SECONDS) -> Kept:
+        """The session of a folder, brought to where its journal ends. again_seconds: of its last sound are made again.
 
         Raises SafaError, OSError, ValueError and KeyError for what is damaged.
         """
@@ -182,7 +193,8 @@ class Storage:
         first = next(read_journal(place / JOURNAL), None)
         if first is None:
             raise SnapshotError(f"{place / JOURNAL} is empty")
-        again = self._begun(place, first)
+        end, once = _tail_of(place / JOURNAL)
+        again = self._begun(place, first, end, again_seconds)
         for entry in read_journal(place / JOURNAL, again.mark.bytes):
             again.happen(entry)
         session = again.blocks.session
@@ -200,11 +212,11 @@ class Storage:
             OpenRequest("", about["pacing"], float(about["lead"]), about["name"], ahead=about.get("ahead")),
             journal,
             again.playing,
+            once,
         )
 
-    def _begun(self, place: Path, first: Entry) -> _Again:
-        """Where to begin: with the newest snapshot that leaves AGAIN_SECONDS to be made again, or with the journal."""
-        end = _end_of(place / JOURNAL)
+    def _begun(self, place: Path, first: Entry, end: int, again_seconds: float) -> _Again:
+        """Where to begin: with the newest snapshot that leaves so much to be made again, or with the journal."""
         for name in (SNAPSHOT, EARLIER):
             if not (place / name).exists():
                 continue
@@ -218,7 +230,7 @@ class Storage:
                     raise
                 log.warning("session %s goes on from the snapshot before the newest: %s", place.name, error)
                 continue
-            if earlier and end - facts.position < AGAIN_SECONDS * session.rate:
+            if earlier and end - facts.position < again_seconds * session.rate:
                 continue
             again = Again(session, BLOCK)
             known = session.state.lines - facts.mark.lines
@@ -261,15 +273,17 @@ class _Again:
         self._again.carry_out(entry)
 
 
-def _end_of(path: Path) -> int:
-    """The sample that a journal ends with."""
+def _tail_of(path: Path) -> tuple[int, dict[str, int]]:
+    """The sample that a journal ends with, and the named commands that stand near its end."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         lines = file.read().splitlines(keepends=True)
-    for line in reversed(lines):
-        if line.endswith(b"\n"):
-            return int(json.loads(line)["position"])
-    raise SnapshotError(f"{path} has no line that is whole")
+    whole = [line for line in lines if line.endswith(b"\n")]
+    if not whole:
+        raise SnapshotError(f"{path} has no line that is whole")
+    named = (json.loads(line) for line in whole[1:] if b'"once"' in line)
+    once = {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
+    return int(json.loads(whole[-1])["position"]), once
 
 
 def write_private(path: Path, data: bytes, earlier: Path | None = None) -> None:

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from safa_server.connection import Connection
 from safa_server.encoding import as_s16
 from safa_server.http import Http
 from safa_server.hub import Hub
@@ -52,7 +53,8 @@ def whole_server(stations: Stations) -> Front:
     security, metrics = Security.of("127.0.0.1", KEY), Registry()
     pages = Http(stations, security, metrics, Path("nowhere"), lambda: None, lambda: {})
     route = lyria_route(stations, LyriaSettings(authorised=security.permits))
-    return Front(Hub(stations, security, Limits(), metrics), pages, [route])
+    hub = Hub(stations, security, Limits(), metrics)
+    return Front(hub, pages, lambda socket, access: Connection(socket, hub, access), [route])
 
 
 @asynccontextmanager
