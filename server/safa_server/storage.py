@@ -31,6 +31,7 @@ from safa_stream.models.interface import Model
 from safa_stream.session import snapshots
 from safa_stream.session.journal import CLOCK_KINDS, Entry, Journal, Mark, read_journal
 from safa_stream.session.replay import Again
+from safa_stream.types import Steps
 
 log = logging.getLogger("safa_server.storage")
 
@@ -182,8 +183,20 @@ class Storage:
             except (SafaError, OSError, ValueError, KeyError) as error:
                 log.warning("session %s cannot be restored: %s", description.parent.name, error)
 
-    def restored(self, place: Path, again_seconds: float = AGAIN_SECONDS) -> Kept:
-        """The session of a folder, brought to where its journal ends. again_seconds: of its last sound are made again.
+    def restored(self, place: Path) -> Kept:
+        """`restoring` to its end."""
+        steps = self.restoring(place)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                kept: Kept = end.value
+                return kept
+
+    def restoring(self, place: Path, again_seconds: float = AGAIN_SECONDS) -> Steps[Kept]:
+        """The session of a folder, brought to where its journal ends, in steps: they may need the model.
+
+        again_seconds: of the sound that left last are made again.
 
         Raises SafaError, OSError, ValueError and KeyError for what is damaged.
         """
@@ -197,6 +210,7 @@ class Storage:
         again = self._begun(place, first, end, again_seconds)
         for entry in read_journal(place / JOURNAL, again.mark.bytes):
             again.happen(entry)
+            yield
         session = again.blocks.session
         session.forget_works()
         session.journal()

@@ -121,10 +121,11 @@ class Engine:
 
         Raises SnapshotError where somebody else was faster, or its files are not there or damaged.
         """
-        storage = self._storage
         try:
             place = await self._files(session_id, epoch)
-            kept = await asyncio.to_thread(storage.restored, place, AGAIN_SECONDS if lost else 0.0)
+            # On the engine's thread: a model is for one at a time.
+            steps = self._storage.restoring(place, AGAIN_SECONDS if lost else 0.0)
+            kept = await asyncio.wrap_future(self._runner.run(steps, urgent=True))
         except (OSError, ValueError, KeyError) as error:
             raise SnapshotError(f"session {session_id} cannot go on: {type(error).__name__}: {error}") from error
         station = self._stations.adopt(kept, due)

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ log = logging.getLogger("safa_server.cluster.head")
 POLL, TEND = 0.25, 2.0
 #: How long an engine may take to begin, to take a session over, and to answer whether it is alive.
 START_SECONDS, ADOPT_SECONDS, ALIVE_SECONDS = 120.0, 20.0, 1.0
+
+
+#: A session that loses so many engines in so many seconds is what they are lost by: nobody gets it any more.
+MOST_TAKEOVERS, TAKEOVER_SECONDS = 4, 60.0
 
 
 class EnginePort(Protocol):
@@ -76,6 +81,7 @@ class Head:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._moving: set[str] = set()
+        self._taken: dict[str, deque[float]] = {}
         self._starting = 0
         self._numbers = itertools.count(1)
         self._refused = 0
@@ -270,13 +276,16 @@ class Head:
             return
         now = time.monotonic()
         self.directory = rules.handed(self.directory, session, target, now)
+        taken = self._taken.setdefault(session, deque(maxlen=MOST_TAKEOVERS))
+        if len(taken) == MOST_TAKEOVERS and now - taken[0] < TAKEOVER_SECONDS:
+            self._give_up(session, f"{MOST_TAKEOVERS} engines were lost with it within {TAKEOVER_SECONDS:g} s")
+            return
+        taken.append(now)
         try:
             await self._adopt(session, target, self.directory.sessions[session].due(now), lost=True)
             self.counts["sessions_recovered"] += 1
         except SnapshotError as error:
-            log.error("session %s is lost: %s", session, error)
-            self.counts["sessions_lost"] += 1
-            self.directory = rules.ended(self.directory, session)
+            self._give_up(session, str(error))
             await self._tell()
         except Exception as error:
             log.warning("%s could not take session %s over: %s", target, session, error)
@@ -287,6 +296,12 @@ class Head:
             await self._ports[engine].adopt(session, self.directory.sessions[session].epoch, due, lost)
         self.directory = rules.settled(self.directory, session)
         await self._tell()
+
+    def _give_up(self, session: str, reason: str) -> None:
+        log.error("session %s is lost: %s", session, reason)
+        self.counts["sessions_lost"] += 1
+        self.directory = rules.ended(self.directory, session)
+        self._taken.pop(session, None)
 
     def _orphan(self, session: str) -> None:
         """Whoever was to have a session has not got it."""
