@@ -61,11 +61,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """least, most: engines that there are; patience: seconds without a report after which an engine is given up."""
+    """least, most: engines that there are; patience: seconds without a report after which an engine is given up;
+    even: whether sessions are moved from full engines to empty ones."""
 
     least: int = 1
     most: int = 1
     patience: float = rules.PATIENCE
+    even: bool = True
 
 
 class Head:
@@ -330,7 +332,7 @@ class Head:
             try:
                 await self._rehome()
                 await self._scale()
-                uneven = rules.evened(self.directory)
+                uneven = rules.evened(self.directory) if self.settings.even else None
                 if uneven is not None:
                     await self.move(*uneven)
             except SafaError as error:

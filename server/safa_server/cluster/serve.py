@@ -69,8 +69,11 @@ def cluster_of(settings: Settings) -> Iterator[tuple[Cluster, Path]]:
 
 
 @asynccontextmanager
-async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIterator[Running]:
-    """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here."""
+async def running(settings: Settings, cluster: Cluster, folder: Path, even: bool = True) -> AsyncIterator[Running]:
+    """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here.
+
+    even: whether sessions are moved from full engines to empty ones.
+    """
     backend = settings.backend
     if backend == AUTO and settings.engine_gpus == 0:
         # Engines share their node's cores: each takes what it was given, not all that it sees.
@@ -90,7 +93,7 @@ async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIt
     most = max(settings.engines, settings.most_engines or 0)
     asked = ClusterSettings(
         engine,
-        HeadSettings(settings.engines, most),
+        HeadSettings(settings.engines, most, even=even),
         settings.engine_cpus,
         settings.engine_gpus,
         alone=cluster.started,
