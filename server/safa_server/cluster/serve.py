@@ -74,17 +74,13 @@ async def running(settings: Settings, cluster: Cluster, folder: Path, even: bool
 
     even: whether sessions are moved from full engines to empty ones.
     """
-    backend = settings.backend
-    if backend == AUTO and settings.engine_gpus == 0:
-        # Engines share their node's cores: each takes what it was given, not all that it sees.
-        backend = f"onnx:threads={max(1, int(settings.engine_cpus))}"
     engine = EngineSettings(
         name="",
         host="",
         secret=secrets.token_urlsafe(24),
         folder=folder,
         model=settings.model,
-        backend=backend,
+        backend=engine_backend(settings.backend, settings.engine_cpus, settings.engine_gpus),
         sessions=settings.sessions,
         layers=settings.layers,
         session_seconds=settings.session_seconds,
@@ -146,6 +142,12 @@ async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callabl
         log.info("shutting down")
         if settings.ready_file is not None:
             settings.ready_file.unlink(missing_ok=True)
+
+
+def engine_backend(backend: str, cpus: float = 1.0, gpus: float = 0.0) -> str:
+    """What runs an engine's networks where that is left to us: engines share their node's cores, so each takes what it
+    was given and not all that it sees."""
+    return f"onnx:threads={max(1, int(cpus))}" if backend == AUTO and gpus == 0 else backend
 
 
 def _slots(settings: Settings) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 
 from safa_server.client import Received, SafaClient
 from safa_server.cluster.actors import RayHead
-from safa_server.cluster.serve import Running, cluster_of, running
+from safa_server.cluster.serve import Running, cluster_of, engine_backend, running
 from safa_server.control import Close, Grant
 from safa_server.measuring.account import Account
 from safa_server.measuring.processes import load
@@ -27,8 +27,11 @@ from safa_server.measuring.servers import Running as Served
 from safa_server.measuring.servers import running as served
 from safa_server.settings import Settings
 from safa_stream.errors import FailureError
+from safa_stream.models import load as load_model
 from safa_stream.scene import parse_prompts
+from safa_stream.session.journal import read_journal
 from safa_stream.session.livescene import LayerScene, LiveScene
+from safa_stream.session.replay import replay
 from safa_stream.types import FloatArray
 
 PROMPTS = ("rain", "wind", "waves", "campfire, birds:0.3")
@@ -122,7 +125,7 @@ async def measure(plan: ClusterPlan, report: Report) -> dict[str, Any]:
                         "load_before": load(),
                         "cores": os.cpu_count(),
                         **await _scaling(plan, up.head, front.url, report),
-                        **await _migration(plan, up.head, front.url, report),
+                        **await _migration(plan, up.head, front.url, place, report),
                         **await _failover(plan, up, front.url, report),
                         **await _front_loss(plan, front, flags, report),
                     }
@@ -167,30 +170,36 @@ async def _drink(client: SafaClient, sent: list[float]) -> None:
 # Moving ---------------------------------------------------------------------------------------------------------------
 
 
-async def _migration(plan: ClusterPlan, head: RayHead, url: str, report: Report) -> dict[str, Any]:
-    """Two sessions of one scene, one of which moves while it plays: do both sound alike to the bit?"""
-    moved, stayed = Heard(keep=True), Heard(keep=True)
-    async with _sessions(plan, url, 2, alike=True) as clients, _tasks(*_listening(clients, (moved, stayed))):
-        pauses = []
+async def _migration(plan: ClusterPlan, head: RayHead, url: str, folder: Path, report: Report) -> dict[str, Any]:
+    """A session moves while it plays: is it to the bit what one that stays makes of the same journal?"""
+    heard = Heard(keep=True)
+    async with _sessions(plan, url, 1) as clients, _tasks(*_listening(clients, (heard,))):
+        session, pauses = clients[0].opened["session"], []
         for _ in range(plan.moves):
             await asyncio.sleep(MOVE_SECONDS)
             began = time.monotonic()
-            await head.move(clients[0].opened["session"])
+            await head.move(session)
             pauses.append(time.monotonic() - began)
             report(f"a session moved in {pauses[-1] * 1000:.0f} ms")
         await asyncio.sleep(MOVE_SECONDS)
-    common = min(moved.sound.shape[1], stayed.sound.shape[1])
-    equal = bool((moved.sound[:, :common] == stayed.sound[:, :common]).all())
-    account = moved.account
+        journal = sorted((folder / session).glob("*/journal.jsonl"))[-1]
+        stayed = await asyncio.to_thread(_made_again, journal, plan)
+    common = min(heard.sound.shape[1], stayed.shape[1])
+    equal = bool((heard.sound[:, :common] == stayed[:, :common]).all())
     return {
         "migrations": plan.moves,
         "migration_s": max(pauses, default=None),
-        "migration_samples_lost": account.missing,
-        "migration_samples_duplicated": account.duplicated,
+        "migration_samples_lost": heard.account.missing,
+        "migration_samples_duplicated": heard.account.duplicated,
         "migration_bit_equal": equal and common > 0,
         "migration_seconds_compared": common / 48_000,
-        "migration_late_frames": moved.late,
+        "migration_late_frames": heard.late,
     }
+
+
+def _made_again(journal: Path, plan: ClusterPlan) -> FloatArray:
+    model = load_model(plan.model, engine_backend(plan.backend))
+    return np.concatenate([chunk.samples for chunk in replay(model, read_journal(journal))], axis=1)
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
@@ -258,16 +267,14 @@ async def _front_loss(plan: ClusterPlan, front: Served, flags: tuple[str, ...], 
 
 
 @asynccontextmanager
-async def _sessions(
-    plan: ClusterPlan, url: str, count: int, pacing: Any = "live", alike: bool = False
-) -> AsyncIterator[list[SafaClient]]:
+async def _sessions(plan: ClusterPlan, url: str, count: int, pacing: Any = "live") -> AsyncIterator[list[SafaClient]]:
     """Clients with a session each, closed in the end."""
     async with AsyncExitStack() as stack:
         clients = []
         for number in range(count):
             client = await stack.enter_async_context(SafaClient.connect(url))
             ahead = AHEAD if pacing == "live" else None
-            await client.open(plan.scene(0 if alike else number), pacing=pacing, lead=LEAD, ahead=ahead)
+            await client.open(plan.scene(number), pacing=pacing, lead=LEAD, ahead=ahead)
             clients.append(client)
         yield clients
         for client in clients:

@@ -63,7 +63,7 @@ CLUSTER = (
     ("migration_s", "s that the slowest move took"),
     ("migration_samples_lost", "samples of it never came"),
     ("migration_samples_duplicated", "of them came twice"),
-    ("migration_bit_equal", "whether it was to the bit what a session was that stayed"),
+    ("migration_bit_equal", "whether it was to the bit what one that stays makes of its journal"),
     ("migration_late_frames", "frames of it that came too late for a player that holds 5 s"),
     ("failover_sessions", "sessions of an engine that was killed"),
     ("failover_lead_s", "s of sound that they had ahead, the least"),
