@@ -71,9 +71,9 @@ def connected(
 ) -> Iterator[Cluster]:
     """Be connected to a Ray cluster inside the block.
 
-    address: "local" starts a cluster on this machine, which ends with the block, whatever RAY_ADDRESS says; "auto" joins
-    the one of RAY_ADDRESS, of the Ray job that this process is, or of this machine; HOST:PORT joins that one. A process
-    that is connected already (a Ray worker is) keeps its connection: the block uses it and leaves it open.
+    address: "local" starts a cluster on this machine, which ends with the block, whatever RAY_ADDRESS says; "auto"
+    joins the one of RAY_ADDRESS, of the Ray job that this process is, or of this machine; HOST:PORT joins that one. A
+    process that is connected already (a Ray worker is) keeps its connection: the block uses it and leaves it open.
     cpus, gpus, store: of a cluster that is started: slots (default: what is here) and bytes of its object store.
     patience: seconds in which a head must answer. Signals that come while a cluster begins or ends are heard after it.
 
@@ -84,7 +84,9 @@ def connected(
     if ray.is_initialized():
         here = str(ray.get_runtime_context().gcs_address)
         if address not in (LOCAL, AUTO, here):
-            raise UsageError(f"this process is connected to the Ray cluster at {here}: it cannot join {address} as well")
+            raise UsageError(
+                f"this process is connected to the Ray cluster at {here}: it cannot join {address} as well"
+            )
         yield _checked(ray, here, started=False)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -268,7 +270,7 @@ def _signals_after(held: bool) -> Iterator[None]:
         yield
     finally:
         with suppress(ValueError):
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+        for each in came:
+            signal.raise_signal(each)
