@@ -93,12 +93,13 @@ def connected(
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "namespace": namespace}
     folder: str | None = None
     try:
-        if address == LOCAL:
-            folder = _temporary()
-            _start(ray, cpus, gpus, store, folder, quiet)
-        else:
-            _join(ray, _head(address, patience), quiet)
-        yield _checked(ray, str(ray.get_runtime_context().gcs_address), started=address == LOCAL)
+        with _unprinted():
+            if address == LOCAL:
+                folder = _temporary()
+                _start(ray, cpus, gpus, store, folder, quiet)
+            else:
+                _join(ray, _head(address, patience), quiet)
+            yield _checked(ray, str(ray.get_runtime_context().gcs_address), started=address == LOCAL)
     finally:
         with _signals_after(held=True):
             ray.shutdown()
@@ -242,6 +243,18 @@ def _temporary() -> str:
     """A folder of one's own for a cluster's sockets and logs: no other cluster's, and found by no `auto`."""
     usual = tempfile.gettempdir()
     return tempfile.mkdtemp(prefix="safa-ray-", dir=usual if len(usual) <= LONGEST_TEMPORARY else "/tmp")
+
+
+@contextmanager
+def _unprinted() -> Iterator[None]:
+    """Ray prints obituaries of workers to standard output, where results are, and has no switch for that."""
+    worker: Any = import_module("ray._private.worker")
+    printing = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *words, **named: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing
 
 
 @contextmanager

@@ -238,9 +238,15 @@ class _Crew:
     def _tell_waiting(self) -> None:
         if time.monotonic() - self._opened < PATIENCE or any(slot.begun for slot in self._slots):
             return
-        there = self._ray.cluster_resources().get(self._resource, 0)
-        free = self._ray.available_resources().get(self._resource, 0)
-        self._say_once("waiting", f"waiting for a free {self._resource}: the cluster has {there:g}, {free:g} free")
+        try:
+            there = self._ray.cluster_resources().get(self._resource, 0)
+            free = self._ray.available_resources().get(self._resource, 0)
+        except Exception as error:
+            raise ClusterError(
+                f"the cluster does not answer any more, repeat the command: {one_line(error)}"
+            ) from error
+        if free < 1:
+            self._say_once("waiting", f"waiting for a free {self._resource}: the cluster has {there:g}, all taken")
 
     def _say_once(self, what: str, line: str) -> None:
         if what not in self._said:
