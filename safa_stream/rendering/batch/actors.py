@@ -245,8 +245,9 @@ class _Crew:
             raise ClusterError(
                 f"the cluster does not answer any more, repeat the command: {one_line(error)}"
             ) from error
-        if free < 1:
-            self._say_once("waiting", f"waiting for a free {self._resource}: the cluster has {there:g}, all taken")
+        # Free ones are on their way to be taken: a process takes a while to begin.
+        said = f"waiting for workers, each takes a {self._resource}: the cluster has {there:g}, {free:g} of them free"
+        self._say_once("waiting", said)
 
     def _say_once(self, what: str, line: str) -> None:
         if what not in self._said:
