@@ -127,6 +127,8 @@ class _Crew:
         for slot in self._slots:
             if slot.begun is not None and slot.ref is None:
                 self._give(slot)
+        if not self._slots:
+            self._stillborn = 0
         wanted = min(self._count, len(self._line) + sum(slot.job is not None for slot in self._slots))
         while len(self._slots) < wanted and self._stillborn < TRIES:
             actor = self._kind.remote(self._probe)
@@ -202,7 +204,7 @@ class _Crew:
             self._slots.remove(slot)
         if slot.begun is None:
             self._stillborn += 1
-            if self._stillborn >= TRIES and not any(other.begun for other in self._slots):
+            if self._stillborn >= TRIES and not self._slots:
                 raise ClusterError(f"workers cannot begin on the cluster: {why}")
         if slot.job is not None:
             yield from self._again(slot.job, why)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safa_stream.errors import OutputError
 from safa_stream.rendering.batch.remote import Finished
+from safa_stream.rendering.batch.workers import sweep
 from safa_stream.rendering.output import check_target, partial_name, reason
 
 
@@ -30,6 +31,7 @@ def fetch(made: Finished, folder: Path, piece: Callable[[str, int], bytes]) -> N
 def _write(path: Path, size: int, piece: Callable[[int], bytes]) -> None:
     target = check_target(path, force=True)
     partial = partial_name(target)
+    sweep(target)
     try:
         with partial.open("wb") as file:
             written = 0

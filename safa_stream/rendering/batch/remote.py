@@ -18,14 +18,14 @@ from pathlib import Path
 from safa_stream.errors import SafaError
 from safa_stream.rendering.batch.jobs import Job
 from safa_stream.rendering.batch.ledger import Entry
-from safa_stream.rendering.batch.shared import Probe, shared
+from safa_stream.rendering.batch.shared import ABANDONED, Probe, shared
 from safa_stream.rendering.batch.workers import make
 from safa_stream.rendering.source import Progress
 
 #: Bytes of a file that are sent at once.
 PIECE = 4 << 20
-#: Folders of workers' own, and the seconds after which one that nobody writes into belongs to a worker that was killed.
-PREFIX, ABANDONED = "safa-batch-", 86400.0
+#: Folders of workers' own; one that nobody writes into for ABANDONED seconds belongs to a worker that was killed.
+PREFIX = "safa-batch-"
 
 
 @dataclass(frozen=True, slots=True)
