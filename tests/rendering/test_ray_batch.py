@@ -198,7 +198,9 @@ class TestFiles:
 
 
 class TestLosses:
-    def test_workers_that_are_killed_or_silent_cost_nothing(self, cluster: Cluster, tmp_path: Path) -> None:
+    def test_workers_that_are_killed_or_silent_cost_nothing(
+        self, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         hurt = [(signal.SIGKILL, 1), (signal.SIGSTOP, 3)]
 
         def report(standing: Standing) -> None:
@@ -207,6 +209,8 @@ class TestLosses:
 
         made = run_batch(some(7), tmp_path, Actors(cluster, 2, silence=3.0), backend=ONE, report=report)
         assert not hurt and (made.done, made.failed) == (7, 0)
+        # Ray has much to say of dead workers, on standard output, where results are.
+        assert capsys.readouterr() == ("", "")
         assert sorted(contents(tmp_path)) == [f"{n}.wav" for n in range(7)]
 
     def test_a_job_that_takes_its_workers_with_it_is_given_up(self, cluster: Cluster, tmp_path: Path) -> None:
