@@ -91,20 +91,19 @@ def connected(
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "namespace": namespace}
-    folder: str | None = None
-    try:
-        with _unprinted():
-            if address == LOCAL:
-                folder = _temporary()
+    folder = _temporary() if address == LOCAL else None
+    with _unprinted():
+        try:
+            if folder is not None:
                 _start(ray, cpus, gpus, store, folder, quiet)
             else:
                 _join(ray, _head(address, patience), quiet)
-            yield _checked(ray, str(ray.get_runtime_context().gcs_address), started=address == LOCAL)
-    finally:
-        with _signals_after(held=True):
-            ray.shutdown()
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+            yield _checked(ray, str(ray.get_runtime_context().gcs_address), started=folder is not None)
+        finally:
+            with _signals_after(held=True):
+                ray.shutdown()
+                if folder is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def library() -> Any:
