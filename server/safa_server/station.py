@@ -268,17 +268,24 @@ class Station:
         if self._origin is None:
             self._origin = now - self.position / self.rate - self._ahead
         due = (now - self._origin) * self.rate
-        if due - self.position > LONGEST_CATCH_UP * self.rate:
-            self._origin = now - self.position / self.rate
-            due = float(self.position)
+        if due - self.position > (self._ahead + LONGEST_CATCH_UP) * self.rate:
+            self._origin = now - self.position / self.rate - self._ahead
+            due = self.position + self._ahead * self.rate
         for left in itertools.count(1):
-            if self.position + BLOCK > due:
+            if not self._may_leave(due):
                 break
             self._leave()
             if left % YIELD_BLOCKS == 0:
                 await asyncio.sleep(0)
         late = (self.position + BLOCK) / self.rate + self._origin - now
-        await asyncio.sleep(max(0.001, late))
+        # What is due and waits until it is made is looked at now and then.
+        await asyncio.sleep(late if late > 0.0 else 0.005)
+
+    def _may_leave(self, due: float) -> bool:
+        """Whether the next block may leave by now; one that players do not need yet waits until it is made."""
+        if self.position + BLOCK > due:
+            return False
+        return self.position + BLOCK <= due - self._ahead * self.rate or self.lead * self.rate >= BLOCK
 
     async def _pull_step(self) -> None:
         if not self.playing or self._credit < BLOCK:

@@ -1,4 +1,4 @@
-"""A real Ray cluster of several processes, with the built-in model: what `bench cluster` measures, held to what it promises."""
+"""A real Ray cluster with the built-in model: what `bench cluster` measures, held to what is promised."""
 
 from __future__ import annotations
 
