@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
 from safa_server.control import Code
-from safa_server.station import LARGEST_LEAD, LEAST_LEAD
+from safa_server.requests import LARGEST_LEAD, LEAST_LEAD
 from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import PromptError, UsageError
 from safa_stream.rendering.conversion import HIGHEST_RATE, LOWEST_RATE

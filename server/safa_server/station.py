@@ -19,13 +19,15 @@ from typing import Any
 
 from safa_server.live import Live
 from safa_server.loops import Loops
+from safa_server.requests import OpenRequest
 from safa_server.runner import Runner
+from safa_server.secret import Secret
 from safa_server.storage import Storage
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
-from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
+from safa_stream.session.scenes import content
 from safa_stream.session.tempo import Grid
 from safa_stream.types import FloatArray
 
@@ -33,8 +35,6 @@ from safa_stream.types import FloatArray
 BLOCK = 960
 #: A live session's first blocks leave at once, for the players' jitter buffers.
 BURST_SECONDS = 0.2
-#: Sound that is kept ready ahead, seconds; more makes changes without `now` later, less makes late views likelier.
-LEAST_LEAD, DEFAULT_LEAD, LARGEST_LEAD = 2.0, 8.0, 60.0
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
 LONGEST_CATCH_UP = 5.0
 LARGEST_PROVENANCE = 256
@@ -43,31 +43,6 @@ LARGEST_CREDIT_SECONDS = 60.0
 AT_SECONDS = 0.5
 
 log = logging.getLogger("safa_server.station")
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """What a client wants. scene: a prompt line or a scene's JSON object; lead_seconds: sound kept ready ahead.
-
-    channels: the session's, where the scene does not say; None and 1 are 2.
-    """
-
-    scene: Any
-    pacing: str = "live"
-    lead_seconds: float | None = None
-    name: str | None = None
-    channels: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.pacing not in ("live", "pull", "host", "device"):
-            raise UsageError(f"field 'pacing' must be 'live', 'pull', 'host' or 'device', not {self.pacing!r}")
-        lead = self.lead_seconds
-        if lead is not None and (
-            isinstance(lead, bool) or not isinstance(lead, int | float) or not LEAST_LEAD <= lead <= LARGEST_LEAD
-        ):
-            raise UsageError(f"field 'lead' must be from {LEAST_LEAD:g} to {LARGEST_LEAD:g} seconds, not {lead!r}")
-        if self.name is not None and (not isinstance(self.name, str) or not 0 < len(self.name) <= 64):
-            raise UsageError("field 'name' must have 1 to 64 characters")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +66,8 @@ class Block:
 class Station:
     """One session. Everything here is called on the event loop; nothing blocks for longer than a block's mixing.
 
-    apart: layers whose own sound is in the blocks, too; who listens to one sets it.
+    apart: layers whose own sound is in the blocks, too; who listens to one sets it. allow: raises QuotaError where so
+    many more layers are more than the tenant may have.
     """
 
     def __init__(
@@ -100,12 +76,13 @@ class Station:
         live: Live,
         request: OpenRequest,
         session_id: str,
-        token: str,
+        secret: Secret,
         storage: Storage | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._runner, self._live, self._storage = runner, live, storage
-        self.id, self.token, self.name = session_id, token, request.name
+        self.id, self.secret, self.name, self.tenant = session_id, secret, request.name, request.tenant
+        self.allow: Callable[[int], None] = lambda more: None
         self.pacing = request.pacing
         #: Whether clients' grants drive it.
         self.by_grant = request.pacing in ("pull", "host")
@@ -129,6 +106,11 @@ class Station:
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
 
     @property
+    def token(self) -> str | None:
+        """The token that steers the session, None where only its hash is known: it was restored."""
+        return self.secret.token
+
+    @property
     def position(self) -> int:
         """The next sample to leave."""
         return self._live.session.position
@@ -149,6 +131,14 @@ class Station:
         return self._live.session.state.sequence
 
     @property
+    def layers(self) -> int:
+        """Layers that it has, and those that waiting commands will bring."""
+        with self._live.lock:
+            state = self._live.session.state
+            later = [waiting.command for waiting in state.waiting if waiting.number not in state.prepared]
+            return len(state.layers) + sum(map(self._more_layers, later))
+
+    @property
     def failure(self) -> str | None:
         """Why the session cannot go on, None while it does."""
         return self._live.failure
@@ -165,7 +155,10 @@ class Station:
         """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it."""
         if self.closed:
             raise UsageError("the session is closed")
-        more = self._more_layers(command)
+        with self._live.lock:
+            more = self._more_layers(command)
+        if more:
+            self.allow(more)
         if self.pacing != "pull" and more:
             self._runner.admit(more, self._live.groups)
         with self._live.lock:
@@ -177,6 +170,14 @@ class Station:
         else:
             self._pump()
         return number
+
+    def renew_token(self) -> str:
+        """One more token for the session, as one that was restored knows none in clear; the others stay good."""
+        self.secret = self.secret.renewed()
+        if self._storage is not None:
+            self._storage.keep_secret(self._live, self.secret)
+        assert self.secret.token is not None, "a renewed secret has a token"
+        return self.secret.token
 
     def state(self) -> dict[str, Any]:
         """The session as a JSON object."""
@@ -373,14 +374,15 @@ class Station:
             callback(event)
 
     def _more_layers(self, command: Command) -> int:
+        """How many layers a command brings; with the session's lock held."""
+        state = self._live.session.state
         if isinstance(command, AddLayer):
             return 1
-        if isinstance(command, RecallScene) and not isinstance(command.scene, str):
+        if isinstance(command, RecallScene):
             try:
-                wanted = LiveScene.from_value(command.scene)
+                return max(0, len(content(state, command).layers) - len(state.layers))
             except SafaError:
                 return 0
-            return max(0, len(wanted.layers) - len(self._live.session.state.layers))
         return 0
 
 

@@ -1,8 +1,9 @@
 """Sessions on disk: a journal of all that happened, a snapshot of how it stands, and who may come back to it.
 
-    FOLDER/SESSION/session.json          id, token, pacing, lead (readable by its owner only)
+    FOLDER/SESSION/session.json          id, tenant, hashes of its tokens, pacing, lead (readable by its owner only)
                    journal.jsonl         the whole performance; `safa-stream replay` makes it again
                    snapshot.safetensors  the newest, written after views; holds how many journal lines it contains
+    FOLDER/tenants/TENANT/SESSION/       the same of a tenant's sessions
 
 A session is restored from its snapshot, then the journal's later lines are carried out again: what is lost is what was
 not yet written, less than a second.
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from safa_server.live import Live
+from safa_server.requests import OpenRequest
+from safa_server.secret import Secret, digest_of
 from safa_stream.errors import OutputError, SafaError, SnapshotError
 from safa_stream.models.interface import Model
 from safa_stream.session import snapshots
@@ -33,7 +36,10 @@ log = logging.getLogger("safa_server.storage")
 DESCRIPTION, JOURNAL, SNAPSHOT = "session.json", "journal.jsonl", "snapshot.safetensors"
 #: A snapshot is made at most so often; one with views in the making only when there was none for the longer time.
 LEAST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
-FORMAT = "safa-session-1"
+#: The older format held the session's token in clear. It is read, and written anew with the hash instead.
+FORMAT, OLDER_FORMAT = "safa-session-2", "safa-session-1"
+#: The folder of tenants' folders; no session's id is as short.
+TENANTS = "tenants"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,12 @@ class Kept:
 
     session: Session
     session_id: str
-    token: str
+    secret: Secret
     pacing: str
     lead_seconds: float
     name: str | None
     journal: Journal
+    tenant: str | None = None
 
 
 class Storage:
@@ -66,20 +73,26 @@ class Storage:
         except OSError as error:
             raise OutputError(f"cannot keep sessions in {folder}: {error.strerror}") from error
 
-    def begin(self, live: Live, session_id: str, token: str, pacing: str, name: str | None) -> Journal:
+    def place_of(self, session_id: str, tenant: str | None = None) -> Path:
+        """The folder of a session."""
+        return self.folder / session_id if tenant is None else self.folder / TENANTS / tenant / session_id
+
+    def begin(self, live: Live, session_id: str, secret: Secret, request: OpenRequest) -> Journal:
         """Make a new session's folder and journal. Raises OutputError."""
-        place = self.folder / session_id
+        place = self.place_of(session_id, request.tenant)
         facts = self._model.facts
         about = {
             "format": FORMAT,
             "id": session_id,
-            "token": token,
-            "pacing": pacing,
+            "tenant": request.tenant,
+            "token_sha256": secret.digests,
+            "pacing": request.pacing,
             "lead": live.lead_seconds,
-            "name": name,
+            "name": request.name,
         }
         try:
-            place.mkdir(mode=0o700)
+            for folder in (*((place.parent.parent, place.parent) if request.tenant else ()), place):
+                folder.mkdir(mode=0o700, exist_ok=folder != place)
             _write_private(place / DESCRIPTION, json.dumps(about).encode())
         except OSError as error:
             raise OutputError(f"cannot keep the session in {place}: {error.strerror}") from error
@@ -94,7 +107,16 @@ class Storage:
 
     def watch(self, live: Live, kept: Kept) -> None:
         """Go on keeping a session that was restored."""
-        self._places[id(live)] = self.folder / kept.session_id
+        self._places[id(live)] = self.place_of(kept.session_id, kept.tenant)
+
+    def keep_secret(self, live: Live, secret: Secret) -> None:
+        """Keep what opens a session from now on. Raises OutputError."""
+        description = self._places[id(live)] / DESCRIPTION
+        about = json.loads(description.read_text(encoding="utf-8"))
+        try:
+            _write_private(description, json.dumps({**about, "token_sha256": secret.digests}).encode())
+        except OSError as error:
+            raise OutputError(f"cannot keep the session in {description.parent}: {error.strerror}") from error
 
     def after_view(self, live: Live) -> None:
         """Snapshot a session that has just got a view, if it is time. A full disk is logged, and nothing else."""
@@ -141,16 +163,15 @@ class Storage:
 
     def kept(self) -> Iterator[Kept]:
         """The sessions that can go on, each brought to where its journal ends; a damaged one is logged and left."""
-        for description in sorted(self.folder.glob(f"*/{DESCRIPTION}")):
+        found = (*self.folder.glob(f"*/{DESCRIPTION}"), *self.folder.glob(f"{TENANTS}/*/*/{DESCRIPTION}"))
+        for description in sorted(found):
             try:
                 yield self._restored(description)
             except (SafaError, OSError, ValueError, KeyError) as error:
                 log.warning("session %s cannot be restored: %s", description.parent.name, error)
 
     def _restored(self, description: Path) -> Kept:
-        about: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise SnapshotError(f"{description} is not of the format {FORMAT}")
+        about = self._description(description)
         place, model = description.parent, self._model
         # Line by line: the journal of an installation that has run for months is larger than its memory.
         entries = read_journal(place / JOURNAL)
@@ -180,7 +201,22 @@ class Storage:
         session.journal()
         journal = Journal(place / JOURNAL)
         session.state.note("restored")
-        return Kept(session, about["id"], about["token"], about["pacing"], float(about["lead"]), about["name"], journal)
+        secret, lead = Secret(tuple(about["token_sha256"])), float(about["lead"])
+        return Kept(session, about["id"], secret, about["pacing"], lead, about["name"], journal, about["tenant"])
+
+    def _description(self, path: Path) -> dict[str, Any]:
+        """What a session's description says, in today's form. Raises SnapshotError where it lies in a place of somebody
+        else's: a folder that was moved there gives nobody another tenant's session."""
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] == OLDER_FORMAT:
+            about |= {"format": FORMAT, "tenant": None, "token_sha256": [digest_of(about.pop("token"))]}
+            _write_private(path, json.dumps(about).encode())
+        if about["format"] != FORMAT:
+            raise SnapshotError(f"{path} is not of the format {FORMAT}")
+        if path.parent != self.place_of(about["id"], about["tenant"]):
+            whose = f"session {about['id']!r} of tenant {about['tenant']!r}"
+            raise SnapshotError(f"{path} is of {whose} and does not belong there")
+        return about
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest, DeviceStatus
+from safa_server.requests import OpenRequest
 from safa_server.runner import Runner
-from safa_server.station import OpenRequest, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_stream.errors import SafaError
 from safa_stream.types import FloatArray

@@ -17,8 +17,9 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from safa_server.osc import OscServer, OscSettings
 from safa_server.osc_packet import Framing
+from safa_server.requests import OpenRequest
 from safa_server.runner import Runner
-from safa_server.station import OpenRequest, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from tests.toy import FACTS, ToyDecoder, ToyModel
 

@@ -18,8 +18,8 @@ from safa_server.device import DeviceOutput, DeviceRequest
 from safa_server.device_pipe import DeviceProcess
 from safa_server.device_process import AUDIO, HEADER, LARGEST_PAYLOAD, Order, spread
 from safa_server.devices import OutputDevice, choose, plausible, portaudio
+from safa_server.requests import OpenRequest
 from safa_server.runner import Runner
-from safa_server.station import OpenRequest
 from safa_server.stations import Stations
 from safa_stream.errors import FailureError, UsageError
 from tests.clients.playing import begin

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from safa_server.header import samples
 from safa_server.limits import Limits
-from safa_server.station import OpenRequest
+from safa_server.requests import OpenRequest
 from safa_stream.errors import FailureError, UsageError
 from tests.server.ws_rig import BLOCK, RATE, client, eventually, quiet_log, run, serving
 
