@@ -14,8 +14,8 @@ examples:
 from __future__ import annotations
 
 import argparse
-import os
 import json
+import os
 from pathlib import Path
 
 from safa_stream.errors import SceneError, UsageError

@@ -1,8 +1,8 @@
 """Tokens of a server's tenants: make keys, issue tokens, look into them, revoke them.
 
-The tenants file is that of `safa-stream serve --tenants FILE`; docs/security.md has one. Issuing needs the file alone for
-keys of HS256, and the private half beside it (--private-key) for keys of EdDSA. Tokens are read from standard input or a
-file: what stands on a command line can be seen by other users.
+The tenants file is that of `safa-stream serve --tenants FILE`; docs/security.md has one. Issuing needs the file alone
+for keys of HS256, and the private half beside it (--private-key) for keys of EdDSA. Tokens are read from standard input
+or a file: what stands on a command line can be seen by other users.
 
 examples:
   safa-stream token key museum
@@ -183,7 +183,8 @@ def _time(options: argparse.Namespace) -> float:
     try:
         found = datetime.fromisoformat(options.issued_before)
     except ValueError:
-        raise UsageError(f"--issued-before {options.issued_before!r} is no time: 2026-11-29T12:00:00Z, or now") from None
+        said = f"--issued-before {options.issued_before!r} is no time: write 2026-11-29T12:00:00Z, or now"
+        raise UsageError(said) from None
     return found.astimezone(UTC).timestamp() if found.tzinfo else found.replace(tzinfo=UTC).timestamp()
 
 
