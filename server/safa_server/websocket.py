@@ -18,7 +18,7 @@ from http import HTTPStatus
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
+from websockets.exceptions import ConnectionClosed, NegotiationError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -207,6 +207,8 @@ class Front:
             else:
                 # It was let in a moment ago: the token has ended since.
                 await connection.close(1008, who.refusal[:120])
+        except ConnectionClosed as closed:
+            log.info("connection lost: %s", closed)
         except Exception as error:
             log.error("a connection failed: %s: %s", type(error).__name__, error)
             await connection.close(1011, "the server failed")
