@@ -265,7 +265,7 @@ def test_other_protocols_know_the_tenant_and_are_cut_as_well(tmp_path: Path) -> 
 
 
 def test_quotas_refuse_with_a_code_of_their_own(tmp_path: Path) -> None:
-    tenancy = Tenancy(tmp_path, sessions=2, layers=4, listeners=3, opens_per_minute=3)
+    tenancy = Tenancy(tmp_path, sessions=2, layers=4, listeners=3, opens_per_minute=2)
 
     async def test() -> None:
         options = bearer(tenancy.token("a"))
@@ -301,7 +301,7 @@ def test_quotas_refuse_with_a_code_of_their_own(tmp_path: Path) -> None:
                 assert refused(await many.ask("join", session=opened["session"]), "listeners") > 0
             await two.ask("close")
             await eventually(lambda: rig.stations.usage("a").sessions == 1)
-            assert refused(await three.ask("open", scene="low"), "opens_per_minute") <= 20
+            assert refused(await three.ask("open", scene="low"), "opens_per_minute") <= 30
             # What one tenant has used up is another's all the same, and the operator's.
             for token in (tenancy.token("b"), OPERATOR):
                 async with client(rig, **bearer(token)) as one:
