@@ -27,9 +27,12 @@ from safa_server.metrics import Registry
 from safa_server.runner import Runner
 from safa_server.security import Security, tls_context
 from safa_server.stations import Stations
+from safa_server.tenants.book import Revocation
+from safa_server.tenants.book_file import revoke
 from safa_server.websocket import Front
 from safa_stream.models.builtin.runtime import load_builtin
 from tests.server.certificates import make_certificates
+from tests.server.tenants_rig import Tenancy
 
 KEY = "a-key-for-tests"
 ADDRESS = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateMusic"
@@ -234,6 +237,33 @@ def test_the_key_may_stand_in_the_address(runner: Runner) -> None:
         assert await client.hear() == {"setupComplete": {}}
 
     converse(Stations(runner), talk, f"/{ADDRESS}?key={KEY}")
+
+
+def test_a_tenants_key_plays_the_tenants_session(runner: Runner, tmp_path: Path) -> None:
+    tenancy = Tenancy(tmp_path, sessions=1)
+
+    async def play() -> None:
+        stations, metrics = Stations(runner, tenants=tenancy.security.tenants), Registry()
+        pages = Http(stations, tenancy.security, metrics, Path("nowhere"), lambda: None, lambda: {})
+        hub = Hub(stations, tenancy.security, Limits(), metrics)
+        token, id = tenancy.issued("a")
+        async with Front(hub, pages, [lyria_route(stations, LyriaSettings())]).listen("127.0.0.1", 0) as port:
+            address = f"ws://127.0.0.1:{port}{ADDRESS}?key="
+            async with connect(address + token, proxy=None) as one, connect(address + token, proxy=None) as two:
+                await Client(one).tell(SETUP, RAIN, PLAY)
+                while not stations.all():
+                    await asyncio.sleep(0.01)
+                assert [station.tenant for station in stations.all()] == ["a"]
+                await Client(two).tell(SETUP, RAIN, PLAY)
+                await two.wait_closed()
+                assert two.close_code == 1013 and "quota 'sessions'" in str(two.close_reason)
+                revoke(tenancy.path, Revocation(id=id))
+                await one.wait_closed()
+                assert (one.close_code, one.close_reason) == (1008, "the token was revoked")
+                while stations.all():
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(play(), 60))
 
 
 @pytest.mark.parametrize(
