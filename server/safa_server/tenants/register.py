@@ -11,7 +11,7 @@ from safa_server.principal import Principal
 from safa_server.tenants.book import Book
 from safa_server.tenants.book_file import beside, read_book
 from safa_server.tenants.quotas import Quotas
-from safa_server.tenants.tokens import identify
+from safa_server.tenants.tokens import identify, jwt
 from safa_server.watched import Watched
 
 log = logging.getLogger("safa_server.tenants")
@@ -21,12 +21,13 @@ UNKNOWN = Quotas()
 
 
 class Register:
-    """Made from a tenants file; raises UsageError where that cannot be used. `look` is to be called twice a second.
+    """Made from a tenants file; raises UsageError where that cannot be used, or PyJWT is not there. `look` is to be called twice a second.
 
     clock: Unix time.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        jwt()
         self._clock = clock
         self._watched = Watched(f"tenants file {path}", (path, beside(path)), lambda: read_book(path))
         if any(key.algorithm == "HS256" for tenant in self.book.tenants.values() for key in tenant.keys):
