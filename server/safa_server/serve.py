@@ -133,6 +133,8 @@ async def _open_ports(
         tls = await stack.enter_async_context(renewed(settings.tls_cert, settings.tls_key))
     osc, query_port = None, None
     # OSC has no tenants: whoever may speak it steers the operator's own sessions and knows of no others.
+    if security.tenants is not None:
+        log.info("%d tenants; OSC reaches the operator's own sessions only", len(security.tenants.book.tenants))
     own = stations.seen_by(Principal(Access.LISTEN))
     if settings.osc_port != -1 and settings.osc_port is not None:
         osc = OscServer(
