@@ -61,7 +61,7 @@ def report_of(what: str, kept: Path | None = None) -> dict[str, Any]:
 
 def dependencies(report: Mapping[str, Any], root: str, extras: Sequence[str]) -> tuple[Dependency, ...]:
     """What a report holds, the root as well, by name."""
-    items = {canonicalize_name(item["metadata"]["name"]): item for item in report["install"]}
+    items = {str(canonicalize_name(item["metadata"]["name"])): item for item in report["install"]}
     needed = _needed(items, report["environment"], canonicalize_name(root), extras)
     return tuple(_dependency(name, items[name], needed.get(name, ())) for name in sorted(items))
 
@@ -117,7 +117,7 @@ def _licence(about: Mapping[str, Any]) -> str | None:
 
 def _installed(about: Mapping[str, Any]) -> str | None:
     try:
-        found = metadata.metadata(about["name"])
+        found: Any = metadata.metadata(about["name"])
     except metadata.PackageNotFoundError:
         return None
     return found.get("License-Expression") if found["Version"] == about["version"] else None

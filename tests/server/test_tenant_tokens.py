@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,13 @@ def test_a_file_that_others_can_read_is_said_so(tmp_path: Path, caplog: pytest.L
     tenancy.path.chmod(0o644)
     Register(tenancy.path)
     assert "can be read by other users" in caplog.text
+
+
+def test_without_pyjwt_the_line_that_brings_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Tenancy(tmp_path).path
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(UsageError, match=r'pip install "safa-stream\[tenants\]"'):
+        Register(path)
 
 
 def test_who_knows_of_whose_sessions() -> None:

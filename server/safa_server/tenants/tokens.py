@@ -20,7 +20,7 @@ from safa_server.tenants.book import Book, Key, Tenant
 from safa_stream.errors import UsageError
 
 Scope = Literal["all", "listen"]
-SCOPES: Mapping[Scope, Access] = {"all": Access.ALL, "listen": Access.LISTEN}
+SCOPES: Mapping[str, Access] = {"all": Access.ALL, "listen": Access.LISTEN}
 LONGEST_TOKEN = 4096
 #: The last second of the year 9999.
 LATEST = 253_402_300_799
@@ -123,14 +123,17 @@ def unverified(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _grant(key: str, claims: Mapping[str, Any]) -> Grant | None:
-    tenant, id, issued, expires = (claims.get(name) for name in ("sub", "jti", "iat", "exp"))
-    begins = claims.get("nbf", issued)
+    tenant, id = claims.get("sub"), claims.get("jti")
+    issued, expires = _time(claims.get("iat")), _time(claims.get("exp"))
+    begins = _time(claims.get("nbf", 0))
     if not isinstance(tenant, str) or not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID:
         return None
-    if not (_is_time(issued) and _is_time(begins) and _is_time(expires)):
+    if issued is None or begins is None or expires is None:
         return None
     return Grant(tenant, key, id, issued, max(begins, issued), expires)
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
+def _time(value: Any) -> float | None:
+    """Unix time, None where a claim holds none."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
+    return value if known else None
