@@ -138,7 +138,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    from safa_server.tenants.book import Revocation
+    from safa_server.tenants.book import MOST_REVOKED, Revocation
     from safa_server.tenants.book_file import beside, revoke
     from safa_server.tenants.tokens import unverified
 
@@ -153,7 +153,11 @@ def _revoke(options: argparse.Namespace) -> int:
         if not isinstance(id, str):
             raise UsageError("that token has no id (jti): revoke all that were issued before a time instead")
     entry = Revocation(id=id) if options.issued_before is None else Revocation(None, options.tenant, _time(options))
+    if len(book.revoked.entries) >= MOST_REVOKED:
+        raise UsageError(f"{MOST_REVOKED} revocations are kept already: take out those of tokens that have expired")
     revoke(options.tenants, entry)
+    # That it can be read: a server goes on with the old list otherwise.
+    _book(options)
     told = {"id": entry.id, "tenant": entry.tenant, "issued_before": entry.issued_before}
     place = beside(options.tenants)
     what = f"token {entry.id}" if entry.id is not None else f"tokens issued before {_shown(entry.issued_before)}"

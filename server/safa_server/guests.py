@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from safa_server.metrics import Registry
 from safa_server.principal import Principal
 from safa_server.security import Security
+
+log = logging.getLogger("safa_server.guests")
 
 Cut = Callable[[str], None]
 
@@ -35,4 +38,6 @@ class Guests:
             if reason is not None:
                 self.leave(connection)
                 self._metrics.add("safa_connections_cut_total")
+                if principal.grant is not None:
+                    log.info("tenant %s, token %s: connection cut: %s", principal.tenant, principal.grant.id, reason)
                 cut(reason)

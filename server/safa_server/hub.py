@@ -98,7 +98,6 @@ class Hub:
         """Close sessions that are too old or that nobody came back to; let go of what belongs to closed ones; cut who
         may not be here any more."""
         now = time.monotonic()
-        self.security.look()
         self.guests.sweep()
         self._end_old(now)
         for station_id, fanout in list(self._fanouts.items()):

@@ -101,11 +101,6 @@ class Security:
         """Why somebody who was let in has to go, None while they may stay."""
         return None if self.tenants is None else self.tenants.standing(principal)
 
-    def look(self) -> None:
-        """Take what has changed on disk; to be called twice a second."""
-        if self.tenants is not None:
-            self.tenants.look()
-
     def knows_host(self, header: str | None) -> bool:
         """May the server be called by the name in the Host header? Without a header it is no browser."""
         if self.hosts is None or header is None:

@@ -226,6 +226,9 @@ class Front:
         """Look after sessions and cut connections whose unread answers pile up."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            if self._hub.security.tenants is not None:
+                # A long tenants file takes a while to read; no sound waits for that.
+                await asyncio.to_thread(self._hub.security.tenants.look)
             self._hub.sweep()
             for connection in self.sockets:
                 if connection.transport.get_write_buffer_size() > self._hub.limits.stuck_bytes:

@@ -75,8 +75,6 @@ def server(shown: Shown, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes],
     command = [*COMMAND, "serve", "--port", "0", "--osc-port", "0", "--oscquery-port", "0", "--quiet"]
     command += ["--tenants", str(shown.path), "--state", str(shown.folder / "state"), "--ready-file", str(ready)]
     command += ["--log-level", "debug", "--drain-seconds", "0.2", "--layers", "4", "--prompt", "rain", *flags]
-    # Nobody listens there: the server says that, and tries again.
-    command += ["--icecast", "icecast://127.0.0.1:9/live.flac"] if not flags else []
     with said.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:

@@ -14,12 +14,14 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from safa_server.client import SafaClient
 from safa_server.hub import SWEEP_SECONDS
 from safa_server.principal import Access, Principal
 from safa_server.tenants.book import Revocation
 from safa_server.tenants.book_file import revoke
 from safa_server.tenants.keys import new_key
 from safa_server.websocket import Route
+from safa_stream.errors import FailureError
 from tests.server.tenants_rig import LISTEN, OPERATOR, Tenancy, bearer
 from tests.server.test_http import fetch
 from tests.server.ws_rig import BLOCK, Raw, Rig, client, eventually, quiet_log, run, serving
@@ -41,6 +43,13 @@ async def status(rig: Rig, **options: Any) -> int:
             return 101
     except InvalidStatus as error:
         return error.response.status_code
+
+
+def swept(rig: Rig) -> None:
+    """What the server does twice a second, done now."""
+    assert rig.hub.security.tenants is not None
+    rig.hub.security.tenants.look()
+    rig.hub.sweep()
 
 
 async def closing(one: Raw) -> tuple[str, int | None]:
@@ -120,7 +129,7 @@ def test_what_is_the_operators_is_no_tenants(tmp_path: Path) -> None:
             client(rig, **bearer(OPERATOR)) as us,
         ):
             ours = await us.ask("open", scene="low", pacing="pull")
-            rig.hub.sweep()
+            swept(rig)
             for path, codes in (
                 ("/metrics", (403, 403, 200)),
                 ("/osc", (403, 403, 200)),
@@ -211,9 +220,9 @@ def test_every_way_in_which_a_right_ends(tmp_path: Path, how: str) -> None:
             await other.ask("open", scene="low", pacing="pull")
             if how == "expired":
                 tenancy.clock.now += 3590  # of 3600: present, and then within the leeway
-                rig.hub.sweep()
+                swept(rig)
                 tenancy.clock.now += 19
-                rig.hub.sweep()
+                swept(rig)
                 assert (await owner.ask("state"))["type"] == "state"
                 tenancy.clock.now += 2
             elif how == "issued before":
@@ -224,13 +233,36 @@ def test_every_way_in_which_a_right_ends(tmp_path: Path, how: str) -> None:
                 tenancy.write()
             else:
                 tenancy.path.write_text(tenancy.keys["b"])
-            rig.hub.sweep()
+            swept(rig)
             reason, code = await closing(owner)
             said = {"expired": "expired", "issued before": "revoked"}.get(how, "key of the token is not known")
             assert said in reason and code == 1008
             assert rig.stations.find(opened["session"]) is not None
             if how != "expired":
                 assert (await other.ask("state"))["type"] == "state"
+
+    with quiet_log():
+        run(test())
+
+
+def test_the_python_client_says_why_it_was_sent_away_and_goes_on_with_another_token(tmp_path: Path) -> None:
+    tenancy = Tenancy(tmp_path)
+    token, id = tenancy.issued("a")
+
+    async def test() -> None:
+        async with serving(security=tenancy.security) as rig:
+            async with SafaClient.connect(rig.url, token) as one:
+                opened = await one.open("low")
+                await anext(one)
+                revoke(tenancy.path, Revocation(id=id))
+                with pytest.raises(FailureError, match="the token was revoked"):
+                    async for _ in one:
+                        pass
+                assert one.resumed == 0 and one.events[-1]["type"] == "closing" and one.last is not None
+                after = one.last.sequence
+            async with SafaClient.connect(rig.url, tenancy.token("a")) as again:
+                await again.join(opened["session"], opened["token"], control=True, from_=after)
+                assert (await anext(again)).header.sequence == after + 1
 
     with quiet_log():
         run(test())
@@ -256,7 +288,7 @@ def test_other_protocols_know_the_tenant_and_are_cut_as_well(tmp_path: Path) -> 
                 await socket.send("there?")
                 assert await socket.recv() == "there?" and came[0].tenant == "a"
                 revoke(tenancy.path, Revocation(id=id))
-                rig.hub.sweep()
+                swept(rig)
                 await socket.wait_closed()
                 assert (socket.close_code, socket.close_reason) == (1008, "the token was revoked")
 
@@ -313,7 +345,7 @@ def test_quotas_refuse_with_a_code_of_their_own(tmp_path: Path) -> None:
             assert told == {"sessions": 1, "layers": 4}
             # A change of the file counts at once.
             tenancy.write(layers=16)
-            rig.hub.sweep()
+            swept(rig)
             assert (await owner.ask("layer.add", prompts="high"))["type"] == "done"
 
     with quiet_log():

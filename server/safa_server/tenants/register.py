@@ -23,7 +23,7 @@ UNKNOWN = Quotas()
 class Register:
     """Made from a tenants file; raises UsageError where that cannot be used, or PyJWT is not there.
 
-    `look` is to be called twice a second. clock: Unix time.
+    `look` is to be called twice a second, from any thread. clock: Unix time.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
