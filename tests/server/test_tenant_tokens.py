@@ -13,6 +13,8 @@ from typing import Any
 
 import jwt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from safa_server.principal import NOBODY, OPERATOR, Access, Principal
 from safa_server.tenants.book import Book, Key, Revocation, Tenant
@@ -116,6 +118,8 @@ def test_the_key_decides_the_algorithm_and_whose_the_token_is() -> None:
         "..",
         "",
         "no token",
+        base64.urlsafe_b64encode(b"[" * 2900).decode() + ".e30.e30",
+        base64.urlsafe_b64encode(b'{"a":' * 580).decode() + ".e30.e30",
         "\ud800.\ud800.\ud800",
     ]
     # The public key used as if it were a secret: the classic confusion of algorithms.
@@ -126,6 +130,33 @@ def test_the_key_decides_the_algorithm_and_whose_the_token_is() -> None:
     for token in wrong:
         assert identify(book, token, NOW).access is Access.NONE, token
     assert identify(book, wrong[0], NOW).refusal == "the key of the token is not known (any more)"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.text(max_size=60), st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64"]), JSON), JSON)
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_shown_as_a_token_lets_nobody_in(text: str, header: dict[str, Any], body: Any) -> None:
+    book, _ = book_of()
+    parts = (json.dumps(header), json.dumps(body), text)
+    made = ".".join(base64.urlsafe_b64encode(part.encode(errors="ignore")).decode().rstrip("=") for part in parts)
+    for token in (text, made):
+        assert identify(book, token, NOW).access is Access.NONE
+
+
+@given(st.dictionaries(st.sampled_from(["sub", "jti", "iat", "exp", "nbf", "scope", "aud", "iss"]), JSON))
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_signed_token_claims_never_makes_the_server_fail(said: dict[str, Any]) -> None:
+    book, tenant = book_of()
+    key = tenant.keys[0].material
+    token = jwt.api_jws.encode(json.dumps({**claims(), **said}).encode(), key, "HS256", {"kid": "a-1"})
+    found = identify(book, token, NOW)
+    assert found.access is Access.NONE or found.tenant == "a"
 
 
 def test_revoking(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def identify(book: Book, text: str, now: float) -> Principal:
         if found is None:
             return wrong
         claims = library.decode(text, found[1].material, algorithms=[found[1].algorithm], options=_UNJUDGED)
-    except (library.PyJWTError, ValueError, TypeError, UnicodeError):
+    except (library.PyJWTError, ValueError, TypeError, RecursionError):
         return wrong
     grant, scope = _grant(found[1].id, claims), claims.get("scope")
     if grant is None or not isinstance(scope, str) or scope not in SCOPES:
@@ -118,7 +118,7 @@ def unverified(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
             dict(library.get_unverified_header(text)),
             dict(library.decode(text, options={"verify_signature": False})),
         )
-    except (library.PyJWTError, ValueError, TypeError, UnicodeError):
+    except (library.PyJWTError, ValueError, TypeError, RecursionError):
         raise UsageError("that is no token of a tenant (a JSON Web Token)") from None
 
 
