@@ -91,8 +91,10 @@ class Storage:
             "name": request.name,
         }
         try:
-            for folder in (*((place.parent.parent, place.parent) if request.tenant else ()), place):
-                folder.mkdir(mode=0o700, exist_ok=folder != place)
+            if request.tenant is not None:
+                for above in (place.parent.parent, place.parent):
+                    above.mkdir(mode=0o700, exist_ok=True)
+            place.mkdir(mode=0o700)
             _write_private(place / DESCRIPTION, json.dumps(about).encode())
         except OSError as error:
             raise OutputError(f"cannot keep the session in {place}: {error.strerror}") from error
