@@ -182,7 +182,7 @@ class SafaClient:
                     await asyncio.sleep(pause)
                     with suppress(OSError, InvalidHandshake, ConnectionClosed):
                         self._socket = await self._dial()
-                        after = self.last and self.last.sequence
+                        after = None if self.last is None else self.last.sequence
                         await self._socket.send(write(Join(**{n: self.opened[n] for n in names}, from_=after), 0))
                         answer = json.loads(await self._socket.recv())
                         self.resumed += answer["type"] == "opened"
