@@ -9,6 +9,7 @@ SafaError                     anything below; the command line prints it as one 
     ├── ModelError            model files missing, damaged, of another version
     ├── OutputError           a file cannot be written
     ├── SnapshotError         a saved stream or trajectory is damaged or of another version
+    ├── ClusterError          a Ray cluster is absent, does not answer or does not fit
     └── TrainingDataError     the training folder or a recording cannot be used
 """
 
@@ -53,6 +54,10 @@ class OutputError(FailureError):
 
 class SnapshotError(FailureError):
     """A saved stream or trajectory is damaged or of another version."""
+
+
+class ClusterError(FailureError):
+    """A Ray cluster, or Ray itself, is absent, does not answer or does not fit this process."""
 
 
 class TrainingDataError(FailureError):

@@ -109,6 +109,7 @@ export interface Requests {
     rate?: number | null;
     channels?: number | null;
     lead?: number | null;
+    ahead?: number | null;
     name?: string | null;
     play?: boolean;
     layer?: number | null;

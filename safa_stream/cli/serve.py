@@ -11,6 +11,7 @@ examples:
   safa-stream serve --host 0.0.0.0 --tls-cert fullchain.pem --tls-key key.pem --tenants tenants.toml
   safa-stream serve --state sessions --restore
   safa-stream serve --port 0 --ready-file ready.json
+  safa-stream serve --cluster local --engines 2 --state sessions
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    from safa_server.serve import run as serve
     from safa_server.serve import set_up_logging
     from safa_server.settings import environment, read_settings
 
@@ -61,6 +61,10 @@ def run(options: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name not in ours}
     settings = read_settings(flags, environment(), options.config)
     set_up_logging(settings.log_level, settings.log_json)
+    if settings.cluster is None:
+        from safa_server.serve import run as serve
+    else:
+        from safa_server.cluster.serve import run as serve
     serve(settings, lambda address: None if options.quiet else _say(address))
     return 0
 

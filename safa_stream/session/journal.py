@@ -5,6 +5,8 @@
     {"type": "start", "position": ..., "layer": 0, "steps": null, "expected": 0.61}
     {"type": "complete", "position": ..., "layer": 0}
     {"type": "at", "position": ...}         how far the session was heard, now and then
+    {"type": "pause", "position": ...}      the clock was stopped here, "play": and let go on
+    {"type": "once", "position": ..., "name": ..., "number": 3}   what a command's sender calls it, not to say it twice
     {"type": "restored", "position": ...}   the server began again here; views in the making were begun again
     {"type": "end", "position": ...}
 
@@ -17,14 +19,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from safa_stream.errors import OutputError, SnapshotError
 from safa_stream.session.codec import command_from_json, command_to_json
 from safa_stream.session.messages import Command
 
 FORMAT = "safa-journal-1"
-KINDS = ("begin", "command", "start", "complete", "at", "restored", "end")
+KINDS = ("begin", "command", "start", "complete", "at", "play", "pause", "once", "restored", "end")
+#: What a session's clock writes: the session itself counts no such lines.
+CLOCK_KINDS = frozenset(("at", "play", "pause", "once"))
 LONGEST_LINE = 1 << 20
 
 
@@ -37,27 +41,41 @@ class Entry:
     values: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a journal's file. lines: of the session's own before it (the clock's and "begin" do not count); bytes:
+    where the next line begins."""
+
+    lines: int = 0
+    bytes: int = 0
+
+
 class Journal:
     """Appends lines to a file; each is on its way to the disk when `write` returns."""
 
-    def __init__(self, path: Path, begin: dict[str, Any] | None = None) -> None:
-        """begin: the first line's values, for a journal that begins here. Raises OutputError."""
+    def __init__(self, path: Path, begin: dict[str, Any] | None = None, lines: int = 0) -> None:
+        """begin: the first line's values, for a journal that begins here; lines: of the session's own in the file.
+
+        Raises OutputError.
+        """
         try:
-            self._file: TextIO = path.open("a", encoding="utf-8")
+            self._file = path.open("ab")
         except OSError as error:
             raise OutputError(f"cannot write the journal {path}: {error.strerror}") from error
-        self.path = path
+        self.path, self.mark = path, Mark(lines, self._file.tell())
         if begin is not None:
             self.write([{"type": "begin", "position": 0, "format": FORMAT, **begin}])
 
     def write(self, lines: Sequence[dict[str, Any]]) -> None:
         """Append. Raises OutputError."""
+        data = "".join(json.dumps(plain(line), ensure_ascii=False) + "\n" for line in lines).encode()
         try:
-            for line in lines:
-                self._file.write(json.dumps(plain(line), ensure_ascii=False) + "\n")
+            self._file.write(data)
             self._file.flush()
         except OSError as error:
             raise OutputError(f"cannot write the journal {self.path}: {error.strerror}") from error
+        own = sum(line["type"] != "begin" and line["type"] not in CLOCK_KINDS for line in lines)
+        self.mark = Mark(self.mark.lines + own, self.mark.bytes + len(data))
 
     def close(self) -> None:
         """No more lines."""
@@ -69,19 +87,22 @@ def plain(line: dict[str, Any]) -> dict[str, Any]:
     return {k: command_to_json(v) if isinstance(v, Command) else v for k, v in line.items()}
 
 
-def read_journal(path: Path) -> Iterator[Entry]:
+def read_journal(path: Path, begins: int = 0) -> Iterator[Entry]:
     """The entries of a journal; a last line that was cut off by a crash is left out.
 
-    Raises SnapshotError naming the line that is wrong.
+    begins: the byte where a later line begins, to read on from there. Raises SnapshotError naming what line is wrong.
     """
+    behind = "" if begins == 0 else f" after byte {begins}"
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
+            file.seek(begins)
             for number, line in enumerate(file, start=1):
-                entry = _entry(line, f"{path}, line {number}")
+                where = f"{path}, line {number}{behind}"
+                entry = _entry(line.decode(), where)
                 if entry is None:
                     return
-                if (number == 1) != (entry.kind == "begin"):
-                    raise SnapshotError(f"{path}, line {number}: a journal begins with its 'begin' line, and has one")
+                if (number == 1 and begins == 0) != (entry.kind == "begin"):
+                    raise SnapshotError(f"{where}: a journal begins with its 'begin' line, and has one")
                 yield entry
     except (OSError, UnicodeDecodeError) as error:
         raise SnapshotError(f"cannot read the journal {path}: {error}") from error

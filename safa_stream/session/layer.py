@@ -60,8 +60,8 @@ class Aim(Enum):
 class Work:
     """A view of one layer in the making. The engine steps `view`; `finish` then decodes it, without the session.
 
-    cut_at: as of its layer when it was begun; foretold: from which frame on it is told of commands that still wait, by
-    their numbers.
+    asked: steps and expected seconds that it was begun with; cut_at: as of its layer when it was begun; foretold: from
+    which frame on it is told of commands that still wait, by their numbers.
     """
 
     layer: int
@@ -72,6 +72,7 @@ class Work:
     leveller: Leveller
     model: Model
     making: Making
+    asked: tuple[int | None, float]
     cut_at: int | None = None
     foretold: dict[int, float] = field(default_factory=dict)
 

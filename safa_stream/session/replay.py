@@ -44,6 +44,8 @@ class Again:
         if (values.get("model"), values.get("version")) != (facts.name, facts.version):
             said = f"{values.get('model')} {values.get('version')}"
             raise SnapshotError(f"the journal is of model {said}, this is {facts.name} {facts.version}")
+        if "without" in values:
+            raise SnapshotError("the journal has lost its beginning with the machine that it was on")
         scene = LiveScene.from_value(values.get("scene"))
         scene = scene if steps is None else replace(scene, steps=steps)
         return cls(Session.begin(model, scene), int(values.get("block", 960)), steps)
@@ -52,6 +54,10 @@ class Again:
         """What is read up to a position."""
         while self.session.position < position:
             yield self.session.read(min(self.block, position - self.session.position))
+
+    def start(self, layer: int, steps: int | None, expected: float) -> None:
+        """Begin a layer's view, as it was begun then."""
+        self._works[layer] = self.session.start(layer, steps, expected)
 
     def carry_out(self, entry: Entry) -> None:
         """Let an entry happen at the position where the session stands. Raises SnapshotError where it cannot."""
@@ -68,11 +74,10 @@ class Again:
                 command = replace(command, steps=None)
             session.receive(command)
         elif entry.kind == "start":
-            layer, steps = values["layer"], values["steps"] if self.steps is None else None
-            self._works[layer] = session.start(layer, steps, values["expected"])
+            self.start(values["layer"], values["steps"] if self.steps is None else None, values["expected"])
         elif entry.kind == "complete":
             layer = values["layer"]
-            # After a restore, the view whose start came before the snapshot is begun again.
+            # A snapshot of an older version does not say how a view was begun that was in the making.
             work = self._works.pop(layer) if layer in self._works else session.start(layer)
             while not work.view.done:
                 step_views(session.state.model, [work.view])

@@ -234,6 +234,7 @@ class Session:
                 made_with,
                 guidance,
             ),
+            (steps, expected),
             layer.cut_at,
             foretold,
         )

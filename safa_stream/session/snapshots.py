@@ -7,7 +7,8 @@ making, which are begun again, and what lies too far back to be rewound to.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from safa_stream.session import mixing, roster, safety
 from safa_stream.session.bed import Bed
 from safa_stream.session.codec import command_from_json, command_to_json
 from safa_stream.session.guard import Guard, Measured
+from safa_stream.session.journal import Mark
 from safa_stream.session.layer import Aim, Layer, Leaving, Settings
 from safa_stream.session.levels import LevelState
 from safa_stream.session.livescene import LayerScene, LiveScene
@@ -36,6 +38,8 @@ from safa_stream.session.timeline import Timeline, Turn
 from safa_stream.trajectory import AnyNumpy, Tensors, Trajectory
 
 FORMAT, KEY = "safa-session-snapshot-2", "safa_session"
+#: Where reading begins without a mark.
+BEGINNING = Mark()
 _PLAIN = ("sequence", "commands", "lines", "frozen", "scenes", "prepared")
 
 
@@ -53,8 +57,11 @@ class Captured:
         return bytes(safetensors_numpy.save(packed, {KEY: json.dumps(self.about)}))
 
 
-def capture(session: Session) -> Captured:
-    """All that is needed to go on from here. A session replaces its arrays and never alters them."""
+def capture(session: Session, mark: Mark = BEGINNING) -> Captured:
+    """All that is needed to go on from here. A session replaces its arrays and never alters them.
+
+    mark: a place in the session's journal that lies before what this does not hold, so that reading can begin there.
+    """
     state = session.state
     # The journal's lines so far are what this holds: none of them may change any more.
     state.moment = None
@@ -62,6 +69,9 @@ def capture(session: Session) -> Captured:
     about: dict[str, Any] = {
         "format": FORMAT,
         "model": f"{state.model.facts.name} {state.model.facts.version}",
+        "position": session.position,
+        "journal": asdict(mark),
+        "making": {str(n): layer.work.asked for n, layer in state.layers.items() if layer.work is not None},
         "scene": state.scene.as_dict(),
         "settings": asdict(state.settings),
         "grid": state.grid.as_dict(),
@@ -73,18 +83,60 @@ def capture(session: Session) -> Captured:
     return Captured(tensors, about)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a snapshot says of itself. position: the next sample; mark: where to begin in the journal; making: steps and
+    expected seconds of layers' views that were in the making, by the layers' numbers."""
+
+    position: int
+    mark: Mark
+    making: Mapping[int, tuple[int | None, float]]
+
+
+def facts_of(data: bytes) -> Facts:
+    """What stands in a snapshot's head. Raises SnapshotError where it is damaged or of another format."""
+    with _reading():
+        about = _about(data)
+        making = {int(number): (steps, expected) for number, (steps, expected) in about.get("making", {}).items()}
+        mark = Mark(**about["journal"]) if "journal" in about else BEGINNING
+        return Facts(about.get("position", 0), mark, making)
+
+
 def restore(model: Model, data: bytes) -> Session:
     """The session that was saved. Raises SnapshotError where the bytes are damaged or of another model or version."""
-    try:
-        tensors = safetensors_numpy.load(data)
-        size = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
-        if about["format"] != FORMAT:
-            raise SnapshotError(f"the session's snapshot is not of the format {FORMAT}")
+    with _reading():
+        tensors, about = safetensors_numpy.load(data), _about(data)
         wanted = f"{model.facts.name} {model.facts.version}"
         if about["model"] != wanted:
             raise SnapshotError(f"the session's snapshot is of model {about['model']}, this is {wanted}")
         return Session(_state(model, about, tensors))
+
+
+def marked(data: bytes, mark: Mark) -> bytes:
+    """The same snapshot, for a journal that has another place for what it does not hold. Raises SnapshotError."""
+    with _reading():
+        size = int.from_bytes(data[:8], "little")
+        header, about = json.loads(data[8 : 8 + size]), _about(data)
+        header["__metadata__"][KEY] = json.dumps({**about, "journal": asdict(mark)})
+        # Tensors' places count from the end of the head, which has to be a multiple of eight bytes.
+        head = json.dumps(header).encode()
+        head += b" " * (-len(head) % 8)
+        return len(head).to_bytes(8, "little") + head + data[8 + size :]
+
+
+def _about(data: bytes) -> dict[str, Any]:
+    size = int.from_bytes(data[:8], "little")
+    about: dict[str, Any] = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
+    if about["format"] != FORMAT:
+        raise SnapshotError(f"the session's snapshot is not of the format {FORMAT}")
+    return about
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever a damaged file makes go wrong is a SnapshotError."""
+    try:
+        yield
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
         raise SnapshotError(f"the session's snapshot is damaged: {type(error).__name__}: {error}") from error
     except SnapshotError:

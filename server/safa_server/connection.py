@@ -92,7 +92,7 @@ class Connection:
             await self._carry_out(request)
             return isinstance(request.body, Mix) and request.body.at is None
         except SafaError as error:
-            refused = _refusal(error)
+            refused = refusal(error)
             self._hub.metrics.add("safa_messages_refused_total", code=refused.code)
             if isinstance(error, QuotaError):
                 self._hub.metrics.add("safa_tenant_refused_total", tenant=error.tenant, quota=error.quota)
@@ -133,7 +133,7 @@ class Connection:
                 made = control.ProvenanceIs(number=body.number, provenance=station.provenance(body.number))
                 return await self._socket.send(write(made, request.id))
             case Command():
-                command = station.submit(body)
+                command = station.submit(body, request.once)
                 self._hub.metrics.add("safa_commands_total", command=body.name)
             case control.Ack():
                 listener.acknowledged = body.sequence
@@ -158,7 +158,9 @@ class Connection:
         if access is Access.LISTEN:
             raise _listen_only("it opens no session; join one", "token")
         self._check_free()
-        request = OpenRequest(body.scene, body.pacing, body.lead, body.name, body.channels, tenant=who.tenant)
+        request = OpenRequest(
+            body.scene, body.pacing, body.lead, body.name, body.channels, body.ahead, tenant=who.tenant
+        )
         station = await self._hub.open(request)
         if not body.play:
             station.pause()
@@ -266,7 +268,7 @@ def _listen_only(reason: str, field: str | None = None) -> WireError:
     return WireError("listen_only", f"this token only listens: {reason}", field)
 
 
-def _refusal(error: SafaError) -> control.Error:
+def refusal(error: SafaError) -> control.Error:
     """An error as the client is told of it."""
     reason = " ".join(str(error).split())
     if isinstance(error, WireError):

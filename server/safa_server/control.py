@@ -59,9 +59,10 @@ class Open:
     scene: a prompt line or a scene object; pacing: "live" by the server's clock, "pull" by `grant`, "host" by
     `grant` as live sound is: what is late is heard as a bed, and nothing waits; rate in Hz and channels of the audio
     frames, the session's own where None: more than 2 make a session of so many where the scene does not say how many
-    it has; lead: seconds of sound kept ready ahead; name: for people; play: false lets the clock stand until `play`;
-    layer: hear this layer alone, as in `join`; token: the server's or a tenant's, where neither a header nor the
-    address carried it; header: of the audio frames, 2 with beat time.
+    it has; lead: seconds of sound kept ready ahead; ahead: in pacing live, seconds by which sound is sent before its
+    time, 0.2 if not given: as much a player can bridge, and as much later is heard what is steered; name: for people;
+    play: false lets the clock stand until `play`; layer: hear this layer alone, as in `join`; token: the server's or a
+    tenant's, where neither a header nor the address carried it; header: of the audio frames, 2 with beat time.
     """
 
     scene: str | dict[str, Any]
@@ -70,6 +71,7 @@ class Open:
     rate: int | None = None
     channels: int | None = None
     lead: float | None = None
+    ahead: float | None = None
     name: str | None = None
     play: bool = True
     layer: int | None = None

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from safa_server.blocks import BLOCK, Block
 from safa_server.device_pipe import DeviceProcess
 from safa_server.device_process import Order
-from safa_server.station import BLOCK, Block, Station
+from safa_server.station import Station
 from safa_stream.channels import channel_map
 from safa_stream.errors import FailureError, UsageError
 

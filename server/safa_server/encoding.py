@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from safa_server import opus
+from safa_server.blocks import Block
 from safa_server.header import FORMATS, PLAIN, TIMED, BeatTime, Header, pack
-from safa_server.station import Block
 from safa_stream.errors import UsageError
 from safa_stream.rendering.conversion import Resampler, check, with_channels
 from safa_stream.session.tempo import Grid

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+from safa_server.blocks import Block
 from safa_server.encoding import Encoding
 from safa_server.feed import Feed
 from safa_server.limits import Limits
 from safa_server.listener import Listener, Outlet, Sent
 from safa_server.metrics import Registry
-from safa_server.station import Block, Station
+from safa_server.station import Station
 from safa_server.wire import write
 from safa_stream.errors import UsageError
 from safa_stream.session.messages import Event
@@ -94,6 +95,8 @@ class Fanout:
         for encoding, feed in list(self._feeds.items()):
             if id(feed) not in heard and now - feed.unheard_since > self._limits.resume_seconds:
                 del self._feeds[encoding]
+        if now - self.station.opened_at > self._limits.resume_seconds:
+            self.station.past = None
         self._choose_layers()
 
     def close(self) -> None:
@@ -151,6 +154,9 @@ class Fanout:
         feed = Feed(encoding, self.station.rate, kept, self._limits.ring_bytes)
         if len(self._feeds) >= self._limits.encodings:
             del self._feeds[min(unheard, key=lambda known: self._feeds[known].unheard_since)]
+        for block in self.station.past or ():
+            if encoding.layer is None or encoding.layer in block.layers:
+                feed.push(block)
         self._feeds[encoding] = feed
         self._choose_layers()
         return feed

@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from safa_server import opus
+from safa_server.blocks import Block
 from safa_server.encoding import Encoder, Encoding
-from safa_server.station import Block
 
 _BINARY, _SHORT, _LONG = 0x82, 126, 127
 

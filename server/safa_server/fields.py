@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
 from safa_server.control import Code
-from safa_server.requests import LARGEST_LEAD, LEAST_LEAD
+from safa_server.requests import LARGEST_AHEAD, LARGEST_LEAD, LEAST_LEAD
 from safa_stream.channels import LARGEST_CHANNELS
 from safa_stream.errors import PromptError, UsageError
 from safa_stream.rendering.conversion import HIGHEST_RATE, LOWEST_RATE
@@ -72,6 +72,7 @@ RANGES: Mapping[str, Range] = {
     "low": Range(-24, 24, "dB"),
     "morph": Range(0, LONGEST_RAMP, "s"),
     "open.lead": Range(LEAST_LEAD, LARGEST_LEAD, "s"),
+    "open.ahead": Range(0.0, LARGEST_AHEAD, "s"),
     "open.name": Range(1, LONGEST_NAME),
     "pan": Range(-1, 1),
     "playhead.position": Range(0, LARGEST_WHOLE, "samples"),

@@ -6,17 +6,17 @@ A request is a value and so is the answer; websocket.py carries both. PROTOCOL.m
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from safa_server.metrics import CONTENT_TYPE, Registry
 from safa_server.principal import Access, Principal
 from safa_server.security import Security, token_in
-from safa_server.stations import Stations
+from safa_server.station import Station
 from safa_stream.errors import UsageError
 
 JSON = "application/json; charset=utf-8"
@@ -86,6 +86,16 @@ class HttpResponse:
         )
 
 
+class Sessions(Protocol):
+    """What pages ask of a server's sessions."""
+
+    draining: bool
+
+    def all(self) -> Sequence[Station]: ...
+
+    def find(self, session_id: str) -> Station | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Http:
     """The server's pages.
@@ -95,7 +105,7 @@ class Http:
     content of /rtp.sdp, None where the server sends no RTP.
     """
 
-    stations: Stations
+    stations: Sessions
     security: Security
     metrics: Registry
     folder: Path

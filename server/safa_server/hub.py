@@ -89,6 +89,10 @@ class Hub:
         station.close()
         self._forget(station.id, reason)
 
+    def move(self, station: Station, reason: str, code: int) -> None:
+        """Close everybody's connection to a session that goes on elsewhere."""
+        self._forget(station.id, reason, code)
+
     def listeners(self, station: Station) -> list[dict[str, Any]]:
         """Who listens to a session, as JSON."""
         fanout = self._fanouts.get(station.id)
@@ -142,7 +146,7 @@ class Hub:
         tenants, tenant = self.security.tenants, station.tenant
         return server if tenants is None or tenant is None else min(server, tenants.quotas(tenant).session_seconds)
 
-    def _forget(self, station_id: str, reason: str) -> None:
+    def _forget(self, station_id: str, reason: str, code: int = 1000) -> None:
         fanout = self._fanouts.pop(station_id, None)
         self._own.discard(station_id)
         self._failed.discard(station_id)
@@ -150,5 +154,5 @@ class Hub:
             return
         for listener in fanout.listeners:
             fanout.detach(listener)
-            listener.outlet.cut(reason, 1000)
+            listener.outlet.cut(reason, code)
         fanout.close()

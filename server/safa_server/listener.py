@@ -18,6 +18,9 @@ from safa_server.limits import Limits
 from safa_server.wire import write
 from safa_stream.errors import UsageError
 
+#: Seconds by which a journal may be behind what was heard, at the most.
+LONGEST_UNWRITTEN = 1.0
+
 
 class Outlet(Protocol):
     """Where a listener's messages go. Nothing here waits."""
@@ -71,8 +74,11 @@ class Listener:
     messages: deque[str] = field(default_factory=deque)
 
     def place(self, after: int | None) -> None:
-        """Begin behind frame `after`, or with the next one. Raises UsageError for a frame that is not there yet."""
-        if after is not None and self.feed.begun and after >= self.feed.next:
+        """Begin behind frame `after`, or with the next one. Raises UsageError for a frame that cannot be there yet.
+
+        A session that goes on from its journal stands a little before the frames that it sent last.
+        """
+        if after is not None and self.feed.begun and after >= self.feed.next + self.feed.count(LONGEST_UNWRITTEN):
             raise UsageError(f"frame {after} has not been sent yet; the next one is {self.feed.next}")
         self.wanted = None if after is None else after + 1
         if self.feed.begun:

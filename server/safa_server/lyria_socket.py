@@ -18,12 +18,13 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from safa_server import header, lyria, lyria_session
+from safa_server.blocks import Block
 from safa_server.encoding import Encoder, Encoding
 from safa_server.lyria import ClientContent, ClientMessage, ConfigUpdate, LyriaPrompt, MusicConfig, Playback, Setup
 from safa_server.outlet import Pace
 from safa_server.requests import OpenRequest
 from safa_server.runner import AdmissionError
-from safa_server.station import Block, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.tenants.quotas import QuotaError
 from safa_server.websocket import Route

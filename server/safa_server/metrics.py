@@ -61,6 +61,12 @@ FAMILIES = (
         "safa_tenant_sessions", "gauge", "Sessions that are open, by tenant; those of none are not told.", ("tenant",)
     ),
     Family("safa_tenant_refused_total", "counter", "Messages refused by a tenant's quota.", ("tenant", "quota")),
+    Family("safa_front_clients", "gauge", "Clients of a cluster's front end."),
+    Family(
+        "safa_front_rejoin_seconds",
+        "histogram",
+        "From losing an engine, or its letting go of a session, to having the session again.",
+    ),
     Family("safa_listeners", "gauge", "Connections that listen to a session."),
     Family("safa_resumed_total", "counter", "Times that a lost client came back to its session."),
     Family("safa_messages_total", "counter", "Text messages from WebSocket clients."),

@@ -9,12 +9,13 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from safa_server.blocks import Block
 from safa_server.osc_clock import SampleClock
 from safa_server.osc_map import ROOT, SUBSCRIPTION_SECONDS, TIMES, event_address
 from safa_server.osc_packet import write_message
 from safa_server.osc_peers import same_host
 from safa_server.osc_stream import Meter, RingBuffer, audio_packets, levels, ring_packets
-from safa_server.station import Block, Station
+from safa_server.station import Station
 from safa_stream.errors import UsageError
 from safa_stream.session.messages import Event
 

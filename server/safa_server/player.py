@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from safa_server.blocks import Block
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest, DeviceStatus
 from safa_server.requests import OpenRequest
 from safa_server.runner import Runner
-from safa_server.station import Block, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_stream.errors import FailureError
 from safa_stream.models.interface import Model

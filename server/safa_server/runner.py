@@ -59,6 +59,7 @@ class Runner:
         self._begun: dict[Work, tuple[Live, float]] = {}
         self._changed = threading.Condition()
         self._jobs: deque[tuple[Steps[Any], Future[Any]]] = deque()
+        self._urgent: deque[tuple[Steps[Any], Future[Any]]] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="safa-engine", daemon=True)
         self.after_view: Callable[[Live], None] | None = None
@@ -84,6 +85,11 @@ class Runner:
         return self.pace.real_time_factor
 
     @property
+    def room(self) -> int:
+        """How many layers in real time are taken."""
+        return max(1, int(self.bound * USABLE) if self.largest_layers is None else self.largest_layers)
+
+    @property
     def layers(self) -> int:
         """Layers in real time that are kept fed now; one of many channels counts once for each of its groups."""
         with self._changed:
@@ -92,8 +98,7 @@ class Runner:
 
     def admit(self, layers: int, groups: int = 1) -> None:
         """Raise AdmissionError where so many more layers, of so many groups of channels, could not be kept fed."""
-        room = int(self.bound * USABLE) if self.largest_layers is None else self.largest_layers
-        room = max(1, room)
+        room = self.room
         busy, more = self.layers, layers * groups
         if busy + more > room:
             self.pace.refused += 1
@@ -126,11 +131,14 @@ class Runner:
             if live in self._lives:
                 self._lives.remove(live)
 
-    def run(self, job: Steps[Any]) -> Future[Any]:
-        """Do something else on the engine's thread, a step at a time. What it raises is in the future."""
+    def run(self, job: Steps[Any], urgent: bool = False) -> Future[Any]:
+        """Do something else on the engine's thread, a step at a time. What it raises is in the future.
+
+        urgent: before all views; otherwise when none is pressing.
+        """
         future: Future[Any] = Future()
         with self._changed:
-            self._jobs.append((job, future))
+            (self._urgent if urgent else self._jobs).append((job, future))
             self._changed.notify()
         return future
 
@@ -147,13 +155,15 @@ class Runner:
                 if self._stopping:
                     return
                 lives = list(self._lives)
+            if self._advance_a_job(self._urgent):
+                continue
             wishes = wishes_of(lives, self.pace)
             self._forget(wishes)
             needs = [wish.need for wish in wishes]
             found = plan(needs, self.pace.unit * max((live.groups for live in lives), default=1))
             if self._begin_views(wishes, found):
                 continue  # what was begun is known better than what was wished
-            busy = not found.tight and self._advance_a_job()
+            busy = not found.tight and self._advance_a_job(self._jobs)
             able = [number for number in found.order if wishes[number].work is not None]
             if able:
                 self._work(wishes, found, able)
@@ -175,14 +185,14 @@ class Runner:
         chosen = together(needs, found, alike, self.pace.row_seconds, self.pace.largest_batch)
         self._step([(wishes[n].live, works[n]) for n in chosen])
 
-    def _advance_a_job(self) -> bool:
-        """One step of the oldest job, while nobody is short of sound; whether there was one."""
+    def _advance_a_job(self, jobs: deque[tuple[Steps[Any], Future[Any]]]) -> bool:
+        """One step of the oldest job; whether there was one."""
         with self._changed:
-            if not self._jobs:
+            if not jobs:
                 return False
-            steps, future = self._jobs[0]
+            steps, future = jobs[0]
         if not future.running() and not future.set_running_or_notify_cancel():
-            self._end_job()
+            self._end_job(jobs)
             return True
         try:
             next(steps)
@@ -191,12 +201,12 @@ class Runner:
             future.set_result(end.value)
         except Exception as error:  # it belongs to whoever waits for the result
             future.set_exception(error)
-        self._end_job()
+        self._end_job(jobs)
         return True
 
-    def _end_job(self) -> None:
+    def _end_job(self, jobs: deque[tuple[Steps[Any], Future[Any]]]) -> None:
         with self._changed:
-            self._jobs.popleft()
+            jobs.popleft()
 
     def _forget(self, wishes: list[Wish]) -> None:
         """Views that are not wanted any more, and what was made of them."""

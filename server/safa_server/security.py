@@ -97,6 +97,10 @@ class Security:
             return self.tenants.who(given)
         return Principal(Access.NONE, refusal="the token is wrong")
 
+    def knows(self, given: str | None) -> bool:
+        """Is this a token of somebody who may do anything here?"""
+        return self.who(given).access is not Access.NONE
+
     def standing(self, principal: Principal) -> str | None:
         """Why somebody who was let in has to go, None while they may stay."""
         return None if self.tenants is None else self.tenants.standing(principal)

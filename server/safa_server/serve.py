@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from safa_server import loop_errors, osc_documents
 from safa_server.address import Address
+from safa_server.connection import Connection
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest
 from safa_server.discovery import announced, wanted
 from safa_server.http import Http
@@ -39,13 +40,13 @@ from safa_server.schema import document
 from safa_server.secret import new_token
 from safa_server.security import Security, is_loopback
 from safa_server.settings import Settings
-from safa_server.station import BLOCK, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
 from safa_server.tempo_leader import follow
 from safa_server.tempo_link import LinkLeader
 from safa_server.tenants.register import Register
-from safa_server.tls import renewed
+from safa_server.tls import renewed_or_none
 from safa_server.websocket import Front
 from safa_stream.channels import channel_map
 from safa_stream.errors import OutputError, SceneError, UsageError
@@ -77,15 +78,15 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
 
     Raises SafaError for what the settings ask for and the world does not give.
     """
-    settings = _with_token(settings)
-    security = _security(settings)
+    settings = with_token(settings)
+    security = security_of(settings)
     radio = Radio.of(settings)
     stop = stop or stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
     async with AsyncExitStack() as stack:
         model = load(settings.model, settings.backend)
         log.info("model %s, licence %s, %d Hz", model.facts.name, model.facts.licence, model.facts.sample_rate)
-        storage = None if settings.state is None else Storage(settings.state, model, BLOCK)
+        storage = None if settings.state is None else Storage(settings.state, model)
         runner = Runner(model, settings.layers)
         await asyncio.to_thread(runner.start)
         stack.callback(runner.stop)
@@ -111,14 +112,15 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         _follow_a_tempo(stack, settings, stations, output)
         if settings.ready_file is not None:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
-            _write_ready(settings.ready_file, address)
+            write_ready(settings.ready_file, address)
         ready(address)
         await stop.wait()
         log.info("shutting down")
         await _drain(settings, stations, hub)
 
 
-def _security(settings: Settings) -> Security:
+def security_of(settings: Settings) -> Security:
+    """Who may talk to the server. Raises UsageError, also for a tenants file that cannot be used."""
     tenants = None if settings.tenants is None else Register(settings.tenants)
     return Security.of(settings.host, settings.token, settings.origins, settings.listen_token, tenants)
 
@@ -128,9 +130,7 @@ async def _open_ports(
 ) -> tuple[Address, Hub]:
     registry = Registry()
     hub = Hub(stations, security, settings.limits, registry, settings.session_seconds)
-    tls = None
-    if settings.tls_cert is not None:
-        tls = await stack.enter_async_context(renewed(settings.tls_cert, settings.tls_key))
+    tls = await stack.enter_async_context(renewed_or_none(settings.tls_cert, settings.tls_key))
     osc, query_port = None, None
     # OSC has no tenants: whoever may speak it steers the operator's own sessions and knows of no others.
     if security.tenants is not None:
@@ -167,7 +167,8 @@ async def _open_ports(
         sdp=lambda: radio.sdp,
     )
     lyria = lyria_route(stations, LyriaSettings())
-    port = await stack.enter_async_context(Front(hub, http, [lyria]).listen(settings.host, settings.port, tls))
+    front = Front(hub, http, lambda socket, who: Connection(socket, hub, who), [lyria])
+    port = await stack.enter_async_context(front.listen(settings.host, settings.port, tls))
     watching = asyncio.create_task(observe(registry, runner, stations, osc), name="metrics")
     stack.callback(watching.cancel)
     if osc is not None and osc.port is not None and wanted(settings.host, settings.announce):
@@ -293,7 +294,7 @@ def _osc_table(form: Literal["html", "json"]) -> str:
     return json.dumps(osc_documents.table_as_list())
 
 
-def _with_token(settings: Settings) -> Settings:
+def with_token(settings: Settings) -> Settings:
     """Beyond loopback, and where there are tenants, there is a token; one is made up where none was given."""
     if settings.token is None and (settings.tenants is not None or not is_loopback(settings.host)):
         return replace(settings, token=new_token())
@@ -310,7 +311,7 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _write_ready(path: Path, address: Address) -> None:
+def write_ready(path: Path, address: Address) -> None:
     """The file is there as a whole or not at all; it holds the token, so only its owner can read it."""
     partial = path.with_name(path.name + ".partial")
     try:

@@ -23,6 +23,12 @@ _SECRETS = ("token", "icecast", "icecast_password")
 LARGEST_LATENCY = 10.0
 
 
+#: What a cluster's front ends do not offer: it belongs to a session that one server has as its own.
+SINGLE = (
+    "prompt", "scene", "device", "icecast", "rtp", "link", "midi_clock", "osc_tcp_port", "oscquery_port", "restore",
+)  # fmt: skip
+
+
 def _setting(default: Any, help: str, metavar: str = "") -> Any:
     return field(default=default, metadata={"help": help, "metavar": metavar})
 
@@ -90,6 +96,15 @@ class Settings:
     ready_file: Path | None = _setting(
         None, "write JSON with host, ports, token and pid once connections are taken", "FILE"
     )
+    cluster: str | None = _setting(
+        None, "serve by engines on a Ray cluster: local (on this machine), auto, or HOST:PORT of its head", "CLUSTER"
+    )
+    engines: int = _setting(1, "engines that the cluster has at least, each with slots of its own", "N")
+    most_engines: int | None = _setting(
+        None, "engines that it has at most, begun and ended as sessions need them (default: as many)", "N"
+    )
+    engine_cpus: float = _setting(1.0, "slots of CPU that an engine takes of its node", "N")
+    engine_gpus: float = _setting(0.0, "GPUs that an engine takes of its node", "N")
     drain_seconds: float = _setting(5.0, "how long clients are given to leave on SIGTERM", "SECONDS")
     log_level: str = _setting("info", "debug, info, warning or error", "LEVEL")
     log_json: bool = _setting(False, "log lines as JSON objects", "")
@@ -125,6 +140,14 @@ class Settings:
             raise UsageError("settings 'link' and 'midi_clock' cannot both be given: only one can lead")
         if not 0 <= self.tempo_latency <= LARGEST_LATENCY:
             raise UsageError(f"setting 'tempo_latency' must be 0 to {LARGEST_LATENCY:g} s, not {self.tempo_latency:g}")
+        if self.engines < 1 or (self.most_engines is not None and self.most_engines < self.engines):
+            raise UsageError("setting 'engines' must be 1 or more, and 'most_engines' no fewer")
+        if self.engine_cpus < 0 or self.engine_gpus < 0 or self.engine_cpus + self.engine_gpus == 0:
+            raise UsageError("settings 'engine_cpus' and 'engine_gpus' must be 0 or more, and one of them above 0")
+        if self.cluster is not None:
+            for name in SINGLE:
+                if getattr(self, name):
+                    raise UsageError(f"setting {name!r} is for a single server: a cluster has no session of its own")
         if self.prompt is not None and self.scene is not None:
             raise UsageError("settings 'prompt' and 'scene' cannot both be given")
         if (self.icecast or self.rtp) and self.prompt is None and self.scene is None and not self.restore:

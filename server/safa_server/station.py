@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from safa_server.blocks import BLOCK, Block, Blocks
 from safa_server.live import Live
 from safa_server.loops import Loops
-from safa_server.requests import OpenRequest
+from safa_server.requests import BURST_SECONDS, OpenRequest
 from safa_server.runner import Runner
 from safa_server.secret import Secret
 from safa_server.storage import Storage
@@ -29,38 +31,31 @@ from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
 from safa_stream.session.scenes import content
 from safa_stream.session.tempo import Grid
-from safa_stream.types import FloatArray
 
-#: Samples of a block that leaves a session: 20 ms at 48 kHz.
-BLOCK = 960
-#: A live session's first blocks leave at once, for the players' jitter buffers.
-BURST_SECONDS = 0.2
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
 LONGEST_CATCH_UP = 5.0
-LARGEST_PROVENANCE = 256
 LARGEST_CREDIT_SECONDS = 60.0
+#: Commands of so many names are remembered, to be carried out once.
+LARGEST_ONCE = 4096
+#: Who catches up lets others have their turn after so many blocks.
+YIELD_BLOCKS = 10
 #: A journal says so often how far the session was heard.
 AT_SECONDS = 0.5
 
 log = logging.getLogger("safa_server.station")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """What left a session: `samples` [channels, BLOCK] from sample `start` on; `provenance`: what made it; `grid`:
-    which beat is heard at which of them; layers: those that somebody hears by themselves, in the same way."""
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A session that was on the air before. past: the latest blocks that left it then; playing: whether its clock ran;
+    due: the sample that ought to leave about now, where that is known: the clock catches up; once: numbers of commands
+    that must not be carried out again, by their names."""
 
-    samples: FloatArray
-    start: int
-    sequence: int
-    clock_ns: int
-    provenance: int
-    grid: Grid
-    layers: Mapping[int, FloatArray] = field(default_factory=dict)
-
-    def of(self, layer: int | None) -> FloatArray:
-        """A layer's sound, or with None that of all."""
-        return self.samples if layer is None else self.layers[layer]
+    blocks: Blocks
+    past: tuple[Block, ...] = ()
+    playing: bool = True
+    due: int | None = None
+    once: Mapping[str, int] = field(default_factory=dict)
 
 
 class Station:
@@ -79,7 +74,10 @@ class Station:
         secret: Secret,
         storage: Storage | None = None,
         journal: Journal | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
+        past = None if resumed is None else deque(resumed.past)
+        resumed = resumed or Resumed(Blocks(live.session))
         self._runner, self._live, self._storage = runner, live, storage
         self.id, self.secret, self.name, self.tenant = session_id, secret, request.name, request.tenant
         self.allow: Callable[[int], None] = lambda more: None
@@ -89,18 +87,21 @@ class Station:
         self.rate = live.session.rate
         self.channels = live.session.state.channels
         self.apart: frozenset[int] = frozenset()
-        self.playing, self.closed = True, False
+        #: What left since shortly before the session was restored, for who has not had all of it; None later on.
+        self.past = past
+        self.playing, self.closed = resumed.playing, False
         self.blocks = self.underruns = 0
         self.opened_at = time.monotonic()
         self.first_block_at: float | None = None
         self._credit = 0
         self._block_callbacks: list[Callable[[Block], None]] = []
         self._event_callbacks: list[Callable[[Event], None]] = []
-        self._provenances: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self._loops = Loops(runner, self.rate)
         self._granted = asyncio.Event()
-        self._origin: float | None = None
-        self._described, self._made_by = "", 0
+        self._blocks = resumed.blocks
+        self._ahead = BURST_SECONDS if request.ahead is None else request.ahead
+        self._origin = None if resumed.due is None else time.monotonic() - resumed.due / self.rate
+        self._once: OrderedDict[str, int] = OrderedDict(resumed.once)
         self._written_at = 0
         self.journal = journal
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
@@ -139,6 +140,12 @@ class Station:
             return len(state.layers) + sum(map(self._more_layers, later))
 
     @property
+    def rows(self) -> int:
+        """Layers, each as often as it has groups of channels: what the session costs."""
+        with self._live.lock:
+            return len(self._live.session.state.layers) * self._live.groups
+
+    @property
     def failure(self) -> str | None:
         """Why the session cannot go on, None while it does."""
         return self._live.failure
@@ -151,10 +158,16 @@ class Station:
 
     # Steering ------------------------------------------------------------------------------------------------------
 
-    def submit(self, command: Command) -> int:
-        """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it."""
+    def submit(self, command: Command, once: str | None = None) -> int:
+        """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it.
+
+        once: what its sender calls it: of those of one name only the first is carried out, also by a session that was
+        restored meanwhile.
+        """
         if self.closed:
             raise UsageError("the session is closed")
+        if once is not None and once in self._once:
+            return self._once[once]
         with self._live.lock:
             more = self._more_layers(command)
         if more:
@@ -167,8 +180,13 @@ class Station:
         if isinstance(command, Mix):
             # Faders may be moved again before the next block, so their line in the journal is not written yet.
             self._tell_events()
-        else:
+        elif once is None:
             self._pump()
+        else:
+            self._once[once] = number
+            while len(self._once) > LARGEST_ONCE:
+                self._once.popitem(last=False)
+            self._pump([{"type": "once", "position": self.position, "name": once, "number": number}])
         return number
 
     def renew_token(self) -> str:
@@ -187,19 +205,20 @@ class Station:
 
     def provenance(self, number: int) -> dict[str, Any]:
         """What made the blocks that carry a number. Raises UsageError where it is forgotten or never was."""
-        if number not in self._provenances:
-            raise UsageError(f"provenance {number} is not known (any more)")
-        return self._provenances[number]
+        return self._blocks.provenance(number)
 
     def play(self) -> None:
         """Let the clock run."""
         if not self.playing:
             self.playing, self._origin = True, None
             self._granted.set()
+            self._write([{"type": "play", "position": self.position}])
 
     def pause(self) -> None:
         """Stop the clock; generation goes on up to the lead and waits there."""
-        self.playing = False
+        if self.playing:
+            self.playing = False
+            self._write([{"type": "pause", "position": self.position}])
 
     def grant(self, samples: int) -> None:
         """Allow so many more samples to leave (pull pacing). Raises UsageError for what is no such number."""
@@ -240,8 +259,7 @@ class Station:
             (self._storage.leave if stays else self._storage.end)(self._live)
         for task in self._tasks:
             task.cancel()
-        if self.journal is not None and not stays:
-            self._write([{"type": "end", "position": self.position}])
+        self._write([{"type": "at" if stays else "end", "position": self.position}])
         if self.journal is not None:
             self.journal.close()
         self._loops.close()
@@ -273,15 +291,19 @@ class Station:
         if not self.playing:
             await self._called()
             return
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._origin is None:
-            self._origin = now - self.position / self.rate - BURST_SECONDS
+            self._origin = now - self.position / self.rate - self._ahead
         due = (now - self._origin) * self.rate
         if due - self.position > LONGEST_CATCH_UP * self.rate:
             self._origin = now - self.position / self.rate
             due = float(self.position)
-        while self.position + BLOCK <= due:
+        for left in itertools.count(1):
+            if self.position + BLOCK > due:
+                break
             self._leave()
+            if left % YIELD_BLOCKS == 0:
+                await asyncio.sleep(0)
         late = (self.position + BLOCK) / self.rate + self._origin - now
         await asyncio.sleep(max(0.001, late))
 
@@ -311,34 +333,23 @@ class Station:
             await asyncio.wait_for(self._granted.wait(), 0.1)
 
     def _leave(self) -> None:
-        """Let one block go to all who listen."""
+        """Let one block go to all who listen; by then the journal has what it was made of."""
         with self._live.lock:
-            chunk, layers = self._live.session.read_apart(BLOCK, self.apart)
-            provenance, grid = self._provenance(), self._live.session.heard_grid
-        block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance, grid, layers)
+            block, lines = self._blocks.next(self.apart), self._live.session.journal()
+        self._write(lines)
         self.blocks += 1
+        if self.past is not None:
+            self.past.append(block)
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
         for callback in list(self._block_callbacks):
             callback(block)
 
-    def _provenance(self) -> int:
-        """The number of what makes the present block; a new one when that has changed."""
-        made = self._live.session.provenance()
-        key = repr(made)
-        if key != self._described:
-            self._described = key
-            self._made_by += 1
-            self._provenances[self._made_by] = made
-            while len(self._provenances) > LARGEST_PROVENANCE:
-                self._provenances.popitem(last=False)
-        return self._made_by
-
-    def _pump(self) -> None:
-        """Write the journal, make loops, tell events."""
+    def _pump(self, more: Sequence[dict[str, Any]] = ()) -> None:
+        """Write the journal and `more` lines after it, make loops, tell events."""
         with self._live.lock:
             lines, captures = self._live.session.journal(), self._live.session.captures()
-        self._write(lines)
+        self._write([*lines, *more])
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks += [asyncio.create_task(self._make_loop(capture)) for capture in captures]
         self._tell_events()

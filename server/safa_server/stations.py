@@ -12,8 +12,8 @@ from safa_server.principal import Principal
 from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import AdmissionError, Runner
 from safa_server.secret import Secret
-from safa_server.station import Station
-from safa_server.storage import Storage
+from safa_server.station import Resumed, Station
+from safa_server.storage import Kept, Storage
 from safa_server.tenants.quotas import Turnstile, Usage, check_layers
 from safa_server.tenants.register import Register
 from safa_stream.errors import SafaError
@@ -65,16 +65,18 @@ class Stations:
 
     def restore(self) -> list[Station]:
         """The sessions that the storage holds, on the air again."""
-        found = []
-        for kept in [] if self.storage is None else self.storage.kept():
-            live = self.runner.adopt(kept.session, kept.lead_seconds, kept.pacing != "pull")
-            assert self.storage is not None
-            self.storage.watch(live, kept)
-            request = OpenRequest("", kept.pacing, kept.lead_seconds, kept.name, tenant=kept.tenant)
-            found.append(
-                self._add(Station(self.runner, live, request, kept.session_id, kept.secret, self.storage, kept.journal))
-            )
-        return found
+        return [] if self.storage is None else [self.adopt(kept) for kept in self.storage.kept()]
+
+    def adopt(self, kept: Kept, due: int | None = None) -> Station:
+        """A session that was kept, on the air again. due: the sample that ought to leave about now."""
+        assert self.storage is not None, "what is kept has a storage"
+        request = kept.request
+        live = self.runner.adopt(kept.blocks.session, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
+        self.storage.watch(live, kept)
+        resumed = Resumed(kept.blocks, kept.past, kept.playing, due, kept.once)
+        return self._add(
+            Station(self.runner, live, request, kept.session_id, kept.secret, self.storage, kept.journal, resumed)
+        )
 
     def _add(self, station: Station) -> Station:
         self._stations[station.id] = station

@@ -2,69 +2,96 @@
 
     FOLDER/SESSION/session.json          id, tenant, hashes of its tokens, pacing, lead (readable by its owner only)
                    journal.jsonl         the whole performance; `safa-stream replay` makes it again
-                   snapshot.safetensors  the newest, written after views; holds how many journal lines it contains
+                   snapshot.safetensors  the newest, written after views; says where in the journal to go on reading
+                   snapshot.before.safetensors  the one before it
     FOLDER/tenants/TENANT/SESSION/       the same of a tenant's sessions
 
-A session is restored from its snapshot, then the journal's later lines are carried out again: what is lost is what was
-not yet written, less than a second.
+A session is restored from a snapshot, then the journal's later lines are carried out again. No sound leaves a session
+before the journal has what made it, so whoever comes back gets the samples that it would have got.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safa_server.blocks import BLOCK, Block, Blocks
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
 from safa_server.secret import Secret, digest_of
 from safa_stream.errors import OutputError, SafaError, SnapshotError
 from safa_stream.models.interface import Model
 from safa_stream.session import snapshots
-from safa_stream.session.journal import Journal, read_journal
+from safa_stream.session.journal import CLOCK_KINDS, Entry, Journal, Mark, read_journal
 from safa_stream.session.replay import Again
-from safa_stream.session.session import Session
+from safa_stream.types import Steps
 
 log = logging.getLogger("safa_server.storage")
 
-DESCRIPTION, JOURNAL, SNAPSHOT = "session.json", "journal.jsonl", "snapshot.safetensors"
-#: A snapshot is made at most so often; one with views in the making only when there was none for the longer time.
+DESCRIPTION, JOURNAL = "session.json", "journal.jsonl"
+SNAPSHOT, EARLIER = "snapshot.safetensors", "snapshot.before.safetensors"
+#: Of a single server: a snapshot is made at most so often, and with views in the making only after the longer time.
 LEAST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
+#: What left a session in its last seconds is made again, for listeners who have not had all of it.
+AGAIN_SECONDS = 0.5
+#: ... and of that so much is kept at most.
+PAST_SECONDS = 30.0
 #: The older format held the session's token in clear. It is read, and written anew with the hash instead.
 FORMAT, OLDER_FORMAT = "safa-session-2", "safa-session-1"
 #: The folder of tenants' folders; no session's id is as short.
 TENANTS = "tenants"
+#: The longest end of a journal in which its last line is looked for.
+TAIL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A session as it was found: what its station is to be made with."""
+    """A session as it was found: what its station is to be made with.
 
-    session: Session
+    blocks: the session, where its journal ends; past: the latest blocks that left it before; request: what it was
+    opened with, without the scene; playing: whether its clock ran; once:
+    numbers of commands by the names that their senders gave them.
+    """
+
+    blocks: Blocks
+    past: tuple[Block, ...]
     session_id: str
     secret: Secret
-    pacing: str
-    lead_seconds: float
-    name: str | None
+    request: OpenRequest
     journal: Journal
-    tenant: str | None = None
+    playing: bool
+    once: Mapping[str, int]
 
 
 class Storage:
-    """The folder of one server. `after_view` runs on the engine's thread, the rest on the event loop."""
+    """The folder of one server. `after_view` runs on the engine's thread, the rest on the event loop.
 
-    def __init__(self, folder: Path, model: Model, block: int) -> None:
+    least_seconds: snapshots of a session come no closer than that; longest_seconds: nor closer than that while views
+    are in the making, which have to be begun again then.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        least_seconds: float = LEAST_SECONDS,
+        longest_seconds: float = LONGEST_SECONDS,
+    ) -> None:
         """Raises OutputError where the folder cannot be made or written."""
-        self.folder, self._model, self._block = folder, model, block
+        self.folder, self._model = folder, model
+        self._least_seconds, self._longest_seconds = least_seconds, longest_seconds
         self._written: dict[int, float] = {}
         self._writing = threading.Lock()
-        self._places: dict[int, Path] = {}
+        self._places: dict[int, Place] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / ".probe"
@@ -88,49 +115,52 @@ class Storage:
             "token_sha256": secret.digests,
             "pacing": request.pacing,
             "lead": live.lead_seconds,
+            "ahead": request.ahead,
             "name": request.name,
         }
         try:
             if request.tenant is not None:
-                for above in (place.parent.parent, place.parent):
+                for above in (self.folder / TENANTS, self.folder / TENANTS / request.tenant):
                     above.mkdir(mode=0o700, exist_ok=True)
-            place.mkdir(mode=0o700)
-            _write_private(place / DESCRIPTION, json.dumps(about).encode())
+            place.mkdir(mode=0o700, parents=True)
+            write_private(place / DESCRIPTION, json.dumps(about).encode())
         except OSError as error:
             raise OutputError(f"cannot keep the session in {place}: {error.strerror}") from error
         begin = {
             "model": facts.name,
             "version": facts.version,
             "scene": live.session.state.scene.as_dict(),
-            "block": self._block,
+            "block": BLOCK,
         }
-        self._places[id(live)] = place
-        return Journal(place / JOURNAL, begin)
+        journal = Journal(place / JOURNAL, begin)
+        self._places[id(live)] = Place(place, journal)
+        return journal
 
     def watch(self, live: Live, kept: Kept) -> None:
         """Go on keeping a session that was restored."""
-        self._places[id(live)] = self.place_of(kept.session_id, kept.tenant)
+        self._places[id(live)] = Place(kept.journal.path.parent, kept.journal)
 
     def keep_secret(self, live: Live, secret: Secret) -> None:
         """Keep what opens a session from now on. Raises OutputError."""
-        description = self._places[id(live)] / DESCRIPTION
+        description = self._places[id(live)].folder / DESCRIPTION
         about = json.loads(description.read_text(encoding="utf-8"))
         try:
-            _write_private(description, json.dumps({**about, "token_sha256": secret.digests}).encode())
+            write_private(description, json.dumps({**about, "token_sha256": secret.digests}).encode())
         except OSError as error:
             raise OutputError(f"cannot keep the session in {description.parent}: {error.strerror}") from error
 
     def after_view(self, live: Live) -> None:
         """Snapshot a session that has just got a view, if it is time. A full disk is logged, and nothing else."""
         now = time.monotonic()
-        since = now - self._written.get(id(live), -LONGEST_SECONDS)
-        if id(live) not in self._places or since < LEAST_SECONDS:
+        since = now - self._written.get(id(live), -math.inf)
+        place = self._places.get(id(live))
+        if place is None or since < self._least_seconds:
             return
         with live.lock:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
-            if live.closed or (making and since < LONGEST_SECONDS):
+            if live.closed or (making and since < self._longest_seconds):
                 return
-            captured = snapshots.capture(live.session)
+            captured = snapshots.capture(live.session, place.journal.mark)
         with self._writing:
             # The session may have ended, or been left with a newer snapshot, meanwhile.
             place = self._places.get(id(live))
@@ -143,8 +173,8 @@ class Storage:
             place = self._places.pop(id(live), None)
             self._written.pop(id(live), None)
             if place is not None:
-                for name in (SNAPSHOT, DESCRIPTION):
-                    (place / name).unlink(missing_ok=True)
+                for name in (SNAPSHOT, EARLIER, DESCRIPTION):
+                    (place.folder / name).unlink(missing_ok=True)
 
     def leave(self, live: Live) -> None:
         """The server stops, the session is to go on some day: snapshot it now."""
@@ -152,14 +182,14 @@ class Storage:
             place = self._places.pop(id(live), None)
             if place is not None:
                 with live.lock:
-                    captured = snapshots.capture(live.session)
+                    captured = snapshots.capture(live.session, place.journal.mark)
                 self._write(place, captured)
 
-    def _write(self, place: Path, captured: snapshots.Captured) -> bool:
+    def _write(self, place: Place, captured: snapshots.Captured) -> bool:
         try:
-            _write_private(place / SNAPSHOT, captured.pack())
+            write_private(place.folder / SNAPSHOT, captured.pack(), place.folder / EARLIER)
         except OSError as error:
-            log.warning("no snapshot of session %s: %s", place.name, error.strerror)
+            log.warning("no snapshot of session %s: %s", place.folder, error.strerror)
             return False
         return True
 
@@ -168,65 +198,155 @@ class Storage:
         found = (*self.folder.glob(f"*/{DESCRIPTION}"), *self.folder.glob(f"{TENANTS}/*/*/{DESCRIPTION}"))
         for description in sorted(found):
             try:
-                yield self._restored(description)
+                self._check_place(description)
+                yield self.restored(description.parent)
             except (SafaError, OSError, ValueError, KeyError) as error:
                 log.warning("session %s cannot be restored: %s", description.parent.name, error)
 
-    def _restored(self, description: Path) -> Kept:
-        about = self._description(description)
-        place, model = description.parent, self._model
-        # Line by line: the journal of an installation that has run for months is larger than its memory.
-        entries = read_journal(place / JOURNAL)
-        first = next(entries, None)
+    def restored(self, place: Path) -> Kept:
+        """`restoring` to its end."""
+        steps = self.restoring(place)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                kept: Kept = end.value
+                return kept
+
+    def restoring(self, place: Path, again_seconds: float = AGAIN_SECONDS) -> Steps[Kept]:
+        """The session of a folder, brought to where its journal ends, in steps: they may need the model.
+
+        again_seconds: of the sound that left last are made again.
+
+        Raises SafaError, OSError, ValueError and KeyError for what is damaged.
+        """
+        about = _description(place / DESCRIPTION)
+        first = next(read_journal(place / JOURNAL), None)
         if first is None:
             raise SnapshotError(f"{place / JOURNAL} is empty")
-        if (place / SNAPSHOT).exists():
-            session = snapshots.restore(model, (place / SNAPSHOT).read_bytes())
-            again, known = Again(session, self._block), session.state.lines
-        else:
-            again, known = Again.begun(model, first), 0
-        end = first.position
-        for entry in entries:
-            end = entry.position
-            if entry.kind == "at":
-                continue
-            if known > 0:
-                known -= 1
-                continue
-            for _ in again.until(end):
-                pass
-            again.carry_out(entry)
-        for _ in again.until(end):
-            pass
-        session = again.session
+        end, once = _tail_of(place / JOURNAL)
+        again = self._begun(place, first, end, again_seconds)
+        for entry in read_journal(place / JOURNAL, again.mark.bytes):
+            again.happen(entry)
+            yield
+        session = again.blocks.session
         session.forget_works()
         session.journal()
-        journal = Journal(place / JOURNAL)
+        # What was noted again stands in the journal already.
+        session.state.lines = again.lines
+        journal = Journal(place / JOURNAL, lines=again.lines)
         session.state.note("restored")
-        secret, lead = Secret(tuple(about["token_sha256"])), float(about["lead"])
-        return Kept(session, about["id"], secret, about["pacing"], lead, about["name"], journal, about["tenant"])
+        lead, tenant = float(about["lead"]), about["tenant"]
+        return Kept(
+            again.blocks,
+            tuple(again.past),
+            about["id"],
+            Secret(tuple(about["token_sha256"])),
+            OpenRequest("", about["pacing"], lead, about["name"], ahead=about.get("ahead"), tenant=tenant),
+            journal,
+            again.playing,
+            once,
+        )
 
-    def _description(self, path: Path) -> dict[str, Any]:
-        """What a session's description says, in today's form. Raises SnapshotError where it lies in a place of somebody
-        else's: a folder that was moved there gives nobody another tenant's session."""
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] == OLDER_FORMAT:
-            about |= {"format": FORMAT, "tenant": None, "token_sha256": [digest_of(about.pop("token"))]}
-            _write_private(path, json.dumps(about).encode())
-        if about["format"] != FORMAT:
-            raise SnapshotError(f"{path} is not of the format {FORMAT}")
+    def _check_place(self, path: Path) -> None:
+        """Raises SnapshotError where a description lies in a place of somebody else's: a folder that was moved there
+        gives nobody another tenant's session."""
+        about = _description(path)
         if path.parent != self.place_of(about["id"], about["tenant"]):
             whose = f"session {about['id']!r} of tenant {about['tenant']!r}"
             raise SnapshotError(f"{path} is of {whose} and does not belong there")
-        return about
+
+    def _begun(self, place: Path, first: Entry, end: int, again_seconds: float) -> _Again:
+        """Where to begin: with the newest snapshot that leaves so much to be made again, or with the journal."""
+        for name in (SNAPSHOT, EARLIER):
+            if not (place / name).exists():
+                continue
+            data = (place / name).read_bytes()
+            earlier = name == SNAPSHOT and (place / EARLIER).exists()
+            try:
+                facts = snapshots.facts_of(data)
+                session = snapshots.restore(self._model, data)
+            except SnapshotError as error:
+                if not earlier:
+                    raise
+                log.warning("session %s goes on from the snapshot before the newest: %s", place.name, error)
+                continue
+            if earlier and end - facts.position < again_seconds * session.rate:
+                continue
+            again = Again(session, BLOCK)
+            known = session.state.lines - facts.mark.lines
+            for layer, (steps, expected) in facts.making.items():
+                again.start(layer, steps, expected)
+            return _Again(again, facts.mark, known)
+        return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0)
 
 
-def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read; it is there as a whole or not at all."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session is kept."""
+
+    folder: Path
+    journal: Journal
+
+
+class _Again:
+    """A session to which the end of its journal happens again. known: lines from the mark on that it has already."""
+
+    def __init__(self, again: Again, mark: Mark, known: int) -> None:
+        self.blocks, self.mark, self.lines, self.playing = Blocks(again.session), mark, mark.lines, True
+        self.past: deque[Block] = deque(maxlen=round(PAST_SECONDS * again.session.rate / BLOCK))
+        self._again, self._known = again, known
+
+    def happen(self, entry: Entry) -> None:
+        """Read up to an entry and carry it out."""
+        if entry.kind == "begin":
+            return
+        if entry.kind in ("play", "pause"):
+            self.playing = entry.kind == "play"
+        if entry.kind not in CLOCK_KINDS:
+            self.lines += 1
+            if self._known > 0:
+                self._known -= 1
+                return
+        session = self._again.session
+        while session.position < entry.position:
+            self.past.append(self.blocks.next(tuple(session.state.layers)))
+        self._again.carry_out(entry)
+
+
+def _tail_of(path: Path) -> tuple[int, dict[str, int]]:
+    """The sample that a journal ends with, and the named commands that stand near its end."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        lines = file.read().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n")]
+    if not whole:
+        raise SnapshotError(f"{path} has no line that is whole")
+    named = (json.loads(line) for line in whole[1:] if b'"once"' in line)
+    once = {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
+    return int(json.loads(whole[-1])["position"]), once
+
+
+def write_private(path: Path, data: bytes, earlier: Path | None = None) -> None:
+    """Write a file that only its owner can read; it is there as a whole or not at all. earlier: where to leave the file
+    that it replaces."""
     partial = path.with_suffix(".partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if earlier is not None and path.exists():
+        path.replace(earlier)
     partial.replace(path)
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """What a session's description says, in today's form. Raises SnapshotError for one of another form."""
+    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if about["format"] == OLDER_FORMAT:
+        about |= {"format": FORMAT, "tenant": None, "token_sha256": [digest_of(about.pop("token"))]}
+        write_private(path, json.dumps(about).encode())
+    if about["format"] != FORMAT:
+        raise SnapshotError(f"{path} is not of the format {FORMAT}")
+    return about

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from safa_server.blocks import Block
 from safa_server.osc_clock import PAUSED_NS, REMEMBERED, SampleClock
-from safa_server.station import Block, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.tempo_follow import Leader, correction
 from safa_stream.errors import SafaError

@@ -52,3 +52,13 @@ async def renewed(certificate: Path, key: Path | None, seconds: float = LOOK_SEC
         yield renewing.context
     finally:
         looking.cancel()
+
+
+@asynccontextmanager
+async def renewed_or_none(certificate: Path | None, key: Path | None) -> AsyncIterator[ssl.SSLContext | None]:
+    """The same, or None where the server has no certificate."""
+    if certificate is None:
+        yield None
+        return
+    async with renewed(certificate, key) as context:
+        yield context

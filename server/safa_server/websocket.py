@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -22,12 +23,14 @@ from websockets.exceptions import ConnectionClosed, NegotiationError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from safa_server.connection import Connection
-from safa_server.http import Http, HttpRequest, HttpResponse, forbidden, refusal, unauthorized
-from safa_server.hub import SWEEP_SECONDS, Hub
+from safa_server.guests import Guests
+from safa_server.http import HttpRequest, HttpResponse, forbidden, refusal, unauthorized
+from safa_server.hub import SWEEP_SECONDS
 from safa_server.library_log import Quiet
+from safa_server.limits import Limits
+from safa_server.metrics import Registry
 from safa_server.principal import Access, Principal
-from safa_server.security import token_in
+from safa_server.security import Security, token_in
 from safa_stream.errors import FailureError
 
 PATH = "/ws"
@@ -56,11 +59,54 @@ class Route:
     token: Callable[[HttpRequest], str | None] = lambda request: None
 
 
-class Front:
-    """The port. `routes` are asked in order, after /ws."""
+class Reception(Protocol):
+    """What the port needs of those whom it lets clients in to."""
 
-    def __init__(self, hub: Hub, http: Http, routes: Sequence[Route] = ()) -> None:
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def metrics(self) -> Registry: ...
+
+    @property
+    def security(self) -> Security: ...
+
+    @property
+    def guests(self) -> Guests: ...
+
+    def sweep(self) -> None:
+        """Look after what is there; called every SWEEP_SECONDS."""
+        ...
+
+    def tell_all(self, reason: str) -> None:
+        """Say to every client that its connection is about to be closed."""
+        ...
+
+
+class Served(Protocol):
+    """A client as it is served."""
+
+    async def run(self) -> None: ...
+
+
+class Pages(Protocol):
+    """What answers requests that are no WebSocket's."""
+
+    def respond(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]: ...
+
+
+class Front:
+    """The port. `routes` are asked in order, after /ws; `client` makes of a WebSocket there what is served."""
+
+    def __init__(
+        self,
+        hub: Reception,
+        http: Pages,
+        client: Callable[[ServerConnection, Principal], Served],
+        routes: Sequence[Route] = (),
+    ) -> None:
         self._hub = hub
+        self._client = client
         self._http = http
         self._routes = tuple(routes)
         self._open = 0
@@ -147,10 +193,11 @@ class Front:
         self._hub.metrics.add("safa_connections_refused_total", reason="too slow")
         connection.transport.abort()
 
-    def _process(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _process(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request, None where it becomes a WebSocket."""
         asked = _request(request)
-        response = self._admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
+        found = self._admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
+        response = await found if isinstance(found, Awaitable) else found
         # The library counts the time that the answer takes as a part of closing.
         connection.close_timeout = CLOSE_SECONDS if response is None else DOWNLOAD_SECONDS
         return None if response is None else _response(response, asked.method)
@@ -174,7 +221,7 @@ class Front:
         if not security.trusts(origin, host):
             return self._refused("origin", refusal(HTTPStatus.FORBIDDEN, "pages of that origin may not connect"))
         who = security.who(given)
-        if who.access is Access.NONE and (given is not None or route is not None):
+        if who.access is Access.NONE and ((given is not None and not security.knows(given)) or route is not None):
             return self._refused("token", unauthorized(who.refusal))
         if who.access is Access.LISTEN and route is not None:
             return self._refused("token", forbidden())
@@ -200,7 +247,7 @@ class Front:
         self._hub.metrics.set("safa_connections", self._open)
         try:
             if route is None:
-                await Connection(connection, self._hub, who).run()
+                await self._client(connection, who).run()
             elif who.access is Access.ALL:
                 self._hub.guests.enter(connection, who, lambda reason: self._cut(connection, reason))
                 await route.serve(connection, who)

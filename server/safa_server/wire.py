@@ -17,6 +17,7 @@ from safa_server.fields import LARGEST_WHOLE, WireError, range_of, read_field
 from safa_stream.session.messages import COMMANDS, EVENTS, Command, Event
 
 DEEPEST = 12
+LONGEST_ONCE = 64
 
 #: What a client may say, by the "type" of the wire.
 REQUESTS: Mapping[str, type[Command] | type[Control]] = {**{kind.name: kind for kind in COMMANDS}, **CONTROLS}
@@ -37,11 +38,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's message: its type, the id to answer with, and what it says."""
+    """A client's message: its type, the id to answer with, what it says, and by what it is known if it comes twice."""
 
     kind: str
     id: int | None
     body: Command | Control
+    once: str | None = None
 
 
 def slots(kind: type[Any]) -> tuple[Slot, ...]:
@@ -93,7 +95,7 @@ def read(message: Mapping[str, Any]) -> Request:
     known = {slot.name: slot for slot in _SLOTS[kind]}
     values = {}
     for name, value in message.items():
-        if name in ("type", "id"):
+        if name in ("type", "id", "once"):
             continue
         if name not in known:
             listed = ", ".join(known) or "none"
@@ -105,7 +107,7 @@ def read(message: Mapping[str, Any]) -> Request:
     for slot in known.values():
         if slot.required and slot.attribute not in values:
             raise WireError("missing_field", f"field {slot.name!r} is missing in {kind!r}", slot.name)
-    return Request(kind, number, REQUESTS[kind](**values))
+    return Request(kind, number, REQUESTS[kind](**values), _once(message))
 
 
 def request_id(message: Mapping[str, Any]) -> int | None:
@@ -116,6 +118,14 @@ def request_id(message: Mapping[str, Any]) -> int | None:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= LARGEST_WHOLE:
         raise WireError("bad_value", "field 'id' must be a whole number of at least 0", "id")
     return number
+
+
+def _once(message: Mapping[str, Any]) -> str | None:
+    """What a client calls a message that it may have to send again. Raises WireError."""
+    once = message.get("once")
+    if once is not None and not (isinstance(once, str) and 0 < len(once) <= LONGEST_ONCE and once.isascii()):
+        raise WireError("bad_value", f"field 'once' must be a text of 1 to {LONGEST_ONCE} ASCII characters", "once")
+    return once
 
 
 def write(message: Event | Reply | Command | Control, number: int | None = None) -> str:

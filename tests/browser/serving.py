@@ -12,6 +12,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from safa_server.connection import Connection
 from safa_server.http import Http
 from safa_server.hub import Hub
 from safa_server.limits import Limits
@@ -35,7 +36,8 @@ async def serve(ready: Path, token: str | None, listen_token: str | None, tenant
     stations, metrics = Stations(runner, tenants=register), Registry()
     security = Security.of("127.0.0.1", token, listen_token=listen_token, tenants=register)
     http = Http(stations, security, metrics, page_folder(), lambda: None, document)
-    async with Front(Hub(stations, security, Limits(), metrics), http).listen("127.0.0.1", 0) as port:
+    hub = Hub(stations, security, Limits(), metrics)
+    async with Front(hub, http, lambda socket, who: Connection(socket, hub, who)).listen("127.0.0.1", 0) as port:
         partial = ready.with_suffix(".partial")
         partial.write_text(json.dumps({"port": port}))
         partial.rename(ready)

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from safa_server.blocks import BLOCK
 from safa_server.client import SafaClient
-from safa_server.station import BLOCK
 from safa_stream.types import FloatArray
 from tests.clients.programs import ROOT, program
 from tests.clients.sound_servers import equal_stretch

@@ -23,12 +23,12 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 import pytest
 
+from safa_server.blocks import BLOCK
 from safa_server.bridge.document import Document
 from safa_server.bridge.parameters import NAMES, USUAL
 from safa_server.bridge.segment import PLAYING
 from safa_server.client import SafaClient
 from safa_server.control import Close, Grant
-from safa_server.station import BLOCK
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import AddLayer, Command, Mix
 from safa_stream.types import FloatArray

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safa_server import opus
+from safa_server.blocks import Block
 from safa_server.encoding import Encoder, Encoding, Frame, as_f32, as_s16, as_s24, encoding_of
 from safa_server.fields import WireError
 from safa_server.header import AFTER_GAP, TIMED, BeatTime, Header, pack, samples, unpack, with_gap
-from safa_server.station import Block
 from safa_stream.errors import UsageError
 from safa_stream.rendering.conversion import Resampler, with_channels
 from safa_stream.session import tempo

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from safa_server.connection import Connection
 from safa_server.encoding import as_s16
 from safa_server.http import Http
 from safa_server.hub import Hub
@@ -55,7 +56,8 @@ def whole_server(stations: Stations) -> Front:
     security, metrics = Security.of("127.0.0.1", KEY), Registry()
     pages = Http(stations, security, metrics, Path("nowhere"), lambda: None, lambda: {})
     route = lyria_route(stations, LyriaSettings())
-    return Front(Hub(stations, security, Limits(), metrics), pages, [route])
+    hub = Hub(stations, security, Limits(), metrics)
+    return Front(hub, pages, lambda socket, who: Connection(socket, hub, who), [route])
 
 
 @asynccontextmanager
@@ -247,7 +249,9 @@ def test_a_tenants_key_plays_the_tenants_session(runner: Runner, tmp_path: Path)
         pages = Http(stations, tenancy.security, metrics, Path("nowhere"), lambda: None, lambda: {})
         hub = Hub(stations, tenancy.security, Limits(), metrics)
         token, id = tenancy.issued("a")
-        async with Front(hub, pages, [lyria_route(stations, LyriaSettings())]).listen("127.0.0.1", 0) as port:
+        routes = [lyria_route(stations, LyriaSettings())]
+        front = Front(hub, pages, lambda socket, who: Connection(socket, hub, who), routes)
+        async with front.listen("127.0.0.1", 0) as port:
             address = f"ws://127.0.0.1:{port}{ADDRESS}?key="
             async with connect(address + token, proxy=None) as one, connect(address + token, proxy=None) as two:
                 await Client(one).tell(SETUP, RAIN, PLAY)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from pythonosc.osc_message import OscMessage
 
+from safa_server.blocks import Block
 from safa_server.osc import OscSettings
 from safa_server.osc_sockets import UdpEndpoint
 from safa_server.requests import OpenRequest
-from safa_server.station import Block
 from safa_stream.session.messages import Applied, Event
 from tests.server.osc_rig import RATE, Got, Peer, bundle, eventually, live, on_air, packet, peer, playing
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from safa_server.blocks import BLOCK, Block
 from safa_server.radio import broadcast as broadcast_module
 from safa_server.radio.broadcast import Broadcast, BroadcastEvent, title_of
 from safa_server.radio.child import Child, need
 from safa_server.radio.tap import Tap
 from safa_server.radio.way import Line
+from safa_server.requests import BURST_SECONDS
 from safa_server.ring import FADE
-from safa_server.station import BLOCK, BURST_SECONDS, Block
 from safa_stream.errors import FailureError, UsageError
 from safa_stream.session.tempo import Grid
 from safa_stream.types import FloatArray

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from safa_server.blocks import BLOCK
 from safa_server.requests import OpenRequest
 from safa_server.runner import Runner
 from safa_server.secret import MOST_TOKENS, Secret
 from safa_server.serve import _main_session
 from safa_server.settings import Settings
-from safa_server.station import BLOCK, Station
+from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import DESCRIPTION, SNAPSHOT, Storage
 from tests.server.ws_rig import run, toy_48k
@@ -27,7 +28,7 @@ class Server:
         model = toy_48k()
         self.runner = Runner(model, largest_layers=64)
         self.runner.start()
-        self.stations = Stations(self.runner, storage=Storage(folder, model, BLOCK))
+        self.stations = Stations(self.runner, storage=Storage(folder, model))
 
     async def stop(self) -> None:
         await self.stations.drain()

@@ -41,7 +41,7 @@ def test_a_snapshot_under_way_never_replaces_what_came_after_it(
 ) -> None:
     """A view is made just when the server stops, or the session ends: the engine's snapshot is the older one."""
     model, (under_way, go) = toy_48k(), writing
-    kept = Storage(tmp_path, model, BLOCK)
+    kept = Storage(tmp_path, model)
     live = Live(begun(model, "low"), 2.0, urgent=True)
     go.set()
     under_way.set()
@@ -74,7 +74,7 @@ def test_a_snapshot_under_way_never_replaces_what_came_after_it(
 
 def test_a_journal_of_months_is_not_held_in_memory(tmp_path: Path) -> None:
     model = toy_48k()
-    kept = Storage(tmp_path, model, BLOCK)
+    kept = Storage(tmp_path, model)
     live = Live(begun(model, "low"), 2.0, urgent=True)
     journal = kept.begin(live, "one", Secret.of("token"), OpenRequest("low", name="main"))
     journal.write(live.session.journal())
@@ -84,10 +84,10 @@ def test_a_journal_of_months_is_not_held_in_memory(tmp_path: Path) -> None:
     journal.close()
     tracemalloc.start()
     try:
-        (again,) = Storage(tmp_path, model, BLOCK).kept()
+        (again,) = Storage(tmp_path, model).kept()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     again.journal.close()
-    assert again.session.position == live.session.position and again.name == "main"
+    assert again.blocks.session.position == live.session.position and again.request.name == "main"
     assert peak < 5e6, f"{peak / 1e6:.0f} MB"

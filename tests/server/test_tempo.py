@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from safa_server.blocks import BLOCK, Block
 from safa_server.midi_clock import LONGEST_PAUSE_NS, TICKS, MidiClock
-from safa_server.station import BLOCK, Block
 from safa_server.tempo_follow import NEAR_SECONDS, Reading, correction
 from safa_server.tempo_leader import Followed
 from safa_stream.session import tempo

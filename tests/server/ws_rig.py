@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from safa_server.connection import Connection
 from safa_server.header import Header, unpack
 from safa_server.http import Http
 from safa_server.hub import Hub
@@ -72,7 +73,7 @@ async def serving(
     stations, metrics = Stations(runner, tenants=security.tenants), Registry()
     hub = Hub(stations, security, limits or Limits(), metrics, session_seconds)
     http = Http(stations, security, metrics, folder or Path("nothing"), lambda: None, document, osc)
-    front = Front(hub, http, routes)
+    front = Front(hub, http, lambda socket, who: Connection(socket, hub, who), routes)
     try:
         async with front.listen("127.0.0.1", 0, tls) as port:
             yield Rig(port, hub, front, stations, metrics, "wss" if tls else "ws")

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from safa_server.blocks import BLOCK
 from safa_server.bridge.clock import Clock
 from safa_server.bridge.document import Document
 from safa_server.bridge.project import Project
@@ -28,7 +29,6 @@ from safa_server.bridge.segment import AWAY, CONNECTING, PLAYING, PluginStatus, 
 from safa_server.bridge.steering import Order, Steering
 from safa_server.client import Ended, Refused, SafaClient
 from safa_server.control import Close, Grant, Pause, Play
-from safa_server.station import BLOCK
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.messages import Command, Freeze, Prompt

@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from safa_server.blocks import BLOCK
 from safa_server.header import PLAIN, SIZES
 from safa_server.measuring.account import Account
 from safa_server.measuring.babble import command, nonsense
 from safa_server.measuring.sockets import CLOSE, PING, Socket, dial, framed, place
-from safa_server.station import BLOCK
 from safa_stream.errors import FailureError
 
 #: What a witness heard last is kept so long, in frames: longer than who comes back can go back.

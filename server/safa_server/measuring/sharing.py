@@ -14,12 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from safa_server.blocks import BLOCK
 from safa_server.header import PLAIN, SIZES
 from safa_server.measuring.account import Account
 from safa_server.measuring.processes import cpu_seconds
 from safa_server.measuring.servers import Report, Running, stop, within
 from safa_server.measuring.sockets import BUFFER, Socket, dial, framed, place
-from safa_server.station import BLOCK
 from safa_stream.errors import FailureError
 
 #: A view is made at least so often.

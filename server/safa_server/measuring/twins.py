@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from safa_server.blocks import BLOCK
 from safa_server.client import Received, SafaClient
 from safa_server.control import Close, Grant
 from safa_server.measuring.servers import Report, Running
 from safa_server.requests import LEAST_LEAD
-from safa_server.station import BLOCK
 from safa_stream.errors import FailureError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import Command, Mix, Prompt

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from safa_server.blocks import Block
 from safa_server.radio.tap import Tap
 from safa_server.radio.way import Line, Way
-from safa_server.station import LONGEST_CATCH_UP, Block, Station
+from safa_server.station import LONGEST_CATCH_UP, Station
 from safa_stream.errors import FailureError, UsageError
 
 #: A live clock that was held up lets so much out at once, which is no fault of the other end.

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
+from safa_server.blocks import BLOCK
 from safa_server.encoding import as_s16, as_s24
-from safa_server.station import BLOCK
 from safa_stream.errors import UsageError
 from safa_stream.types import FloatArray
 

@@ -14,8 +14,9 @@ from collections import deque
 
 import numpy as np
 
+from safa_server.blocks import BLOCK
+from safa_server.requests import BURST_SECONDS
 from safa_server.ring import FADE
-from safa_server.station import BLOCK, BURST_SECONDS
 from safa_stream.types import FloatArray
 
 #: On a clock: sound that is late by more than this for so long will not catch up.

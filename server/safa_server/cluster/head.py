@@ -1,0 +1,367 @@
+"""The head of a cluster: watches the engines, hands lost sessions on, moves them, and knows where each is.
+
+It is asked when sessions are opened, resumed or broken, and by nobody while sound flows: should it be gone for a while,
+all that plays goes on. What it knows it has from the engines' reports, so it may begin anew at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from safa_server.cluster import directory as rules
+from safa_server.cluster.directory import Directory, EngineFacts
+from safa_stream.errors import ClusterError, SafaError, SnapshotError
+
+log = logging.getLogger("safa_server.cluster.head")
+
+#: Engines are asked so often, and rules that may wait are looked at so often, seconds.
+POLL, TEND = 0.25, 2.0
+#: How long an engine may take to begin, to take a session over, and to answer whether it is alive.
+START_SECONDS, ADOPT_SECONDS, ALIVE_SECONDS = 120.0, 20.0, 1.0
+
+
+#: A session that loses so many engines in so many seconds is what they are lost by: nobody gets it any more.
+MOST_TAKEOVERS, TAKEOVER_SECONDS = 4, 60.0
+
+
+class EnginePort(Protocol):
+    """An engine, wherever it is. Every call raises where the engine is gone."""
+
+    async def facts(self) -> EngineFacts: ...
+
+    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None: ...
+
+    async def release(self, session_id: str) -> int: ...
+
+    async def drop(self, session_id: str) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def kill(self) -> None:
+        """End it at once, answering or not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a session is: its engine, that engine's WebSocket, and the epoch in which that is so."""
+
+    engine: str
+    url: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """least, most: engines that there are; patience: seconds without a report after which an engine is given up;
+    even: whether sessions are moved from full engines to empty ones."""
+
+    least: int = 1
+    most: int = 1
+    patience: float = rules.PATIENCE
+    even: bool = True
+
+
+class Head:
+    """See the module. launch: begins an engine of a name; it answers once it can be asked for facts."""
+
+    def __init__(self, launch: Callable[[str], Awaitable[EnginePort]], settings: HeadSettings) -> None:
+        self.settings = settings
+        self.directory = Directory()
+        #: Since it began: engines that were lost, sessions that others took over, and sessions that were moved.
+        self.counts = {"engines_lost": 0, "sessions_recovered": 0, "sessions_moved": 0, "sessions_lost": 0}
+        self._launch = launch
+        self._ports: dict[str, EnginePort] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._moving: set[str] = set()
+        self._taken: dict[str, deque[float]] = {}
+        self._starting = 0
+        self._numbers = itertools.count(1)
+        self._refused = 0
+        self._changed = asyncio.Condition()
+        self._rehoming = asyncio.Lock()
+
+    async def start(self, known: Collection[tuple[str, EnginePort]] = ()) -> None:
+        """Begin with engines that are there already, and as many more as are needed. Raises ClusterError."""
+        for name, port in known:
+            await self._join(name, port)
+        begun = [self._begin_engine() for _ in range(self.settings.least - len(self._ports))]
+        failures = [one for one in await asyncio.gather(*begun, return_exceptions=True) if one is not None]
+        if not self._ports:
+            raise ClusterError(f"no engine could be started: {failures[0] if failures else 'none was wanted'}")
+        self._spawn(self._tend())
+
+    async def stop(self) -> None:
+        """End every engine; their sessions can be restored."""
+        for task in [*self._tasks, *self._watches.values()]:
+            task.cancel()
+        await asyncio.gather(*(port.stop() for port in self._ports.values()), return_exceptions=True)
+
+    # What front ends ask -------------------------------------------------------------------------------------------
+
+    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None:
+        """The engine for a new session of so many rows; None where none has room."""
+        engine = rules.place(self.directory, rows, without)
+        if engine is None:
+            self._refused += 1
+            return None
+        self.directory = rules.promised(self.directory, engine, rows)
+        return Route(engine, self.directory.engines[engine].facts.url, 1)
+
+    async def where(self, session: str, seconds: float = 0.0) -> Route | None:
+        """Where a session is, waiting so long for one that changes hands; None where there is none of that name."""
+        if session not in self.directory.sessions:
+            await self._ask_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self._has_place(session))
+        return self._route(session)
+
+    async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None:
+        """A front end has lost an engine that had a session: where is it to look? Waits as `where` does."""
+        held = self.directory.sessions.get(session)
+        if held is None or (held.engine, held.epoch) == (engine, epoch):
+            await self._check(engine)
+        return await self.where(session, seconds)
+
+    async def status(self) -> dict[str, Any]:
+        """Engines and sessions, as JSON."""
+        now = time.monotonic()
+        engines = {
+            name: {
+                "url": one.facts.url,
+                "model": one.facts.model,
+                "room": one.facts.room,
+                "busy": one.facts.busy,
+                "sessions": len(one.facts.sessions),
+                "leaving": one.leaving,
+                "reported_s_ago": round(now - one.seen, 3),
+            }
+            for name, one in self.directory.engines.items()
+        }
+        sessions = {
+            name: {"engine": one.engine, "epoch": one.epoch, "position": one.facts.position, "lead": one.facts.lead}
+            for name, one in self.directory.sessions.items()
+        }
+        return {"engines": engines, "sessions": sessions, **self.counts}
+
+    async def move(self, session: str, to: str | None = None) -> Route | None:
+        """Let a session go on at another engine, the least loaded unless it is named. Raises ClusterError."""
+        held = self.directory.sessions.get(session)
+        if held is None or held.engine is None:
+            raise ClusterError(f"there is no session {session!r}, or it is changing hands")
+        source = held.engine
+        target = to or rules.shelter(self.directory, without=[source])
+        if target is None or target not in self._ports or target == source:
+            raise ClusterError(f"there is no other engine for session {session!r}")
+        self._moving.add(session)
+        try:
+            self.directory = rules.handed(self.directory, session, target, time.monotonic())
+            position = await self._ports[source].release(session)
+            due = self.directory.sessions[session].due(time.monotonic())
+            await self._adopt(session, target, None if due is None else max(due, position), lost=False)
+            self.counts["sessions_moved"] += 1
+        except Exception as error:
+            self._orphan(session)
+            self._spawn(self._rehome())
+            raise ClusterError(f"session {session!r} did not move as planned: {error}") from error
+        finally:
+            self._moving.discard(session)
+        return self._route(session)
+
+    async def drain(self, engine: str) -> int:
+        """Let an engine's sessions go on elsewhere and end it; gives how many there were. Raises ClusterError."""
+        if engine not in self._ports:
+            raise ClusterError(f"there is no engine {engine!r}; there are {', '.join(self._ports) or 'none'}")
+        if len([name for name, one in self.directory.engines.items() if not one.leaving]) < 2:
+            await self._begin_engine()
+        self.directory = rules.leaving(self.directory, engine)
+        sessions = self.directory.of(engine)
+        for session in sessions:
+            with suppress(ClusterError):
+                await self.move(session)
+        port = self._ports.pop(engine)
+        self._watches.pop(engine).cancel()
+        self.directory = rules.lost(self.directory, engine)
+        with suppress(Exception):
+            await port.stop()
+        return len(sessions)
+
+    # What it does by itself ----------------------------------------------------------------------------------------
+
+    async def _begin_engine(self) -> None:
+        self._starting += 1
+        name = f"engine-{next(self._numbers)}"
+        try:
+            while name in self._ports:
+                name = f"engine-{next(self._numbers)}"
+            async with asyncio.timeout(START_SECONDS):
+                await self._join(name, await self._launch(name))
+        except TimeoutError:
+            raise ClusterError(f"{name} did not begin within {START_SECONDS:g} s") from None
+        finally:
+            self._starting -= 1
+
+    async def _join(self, name: str, port: EnginePort) -> None:
+        facts = await port.facts()
+        self._ports[name] = port
+        self.directory, _ = rules.reported(self.directory, name, facts, time.monotonic())
+        self._watches[name] = asyncio.create_task(self._watch(name, port), name=f"watch {name}")
+        await self._tell()
+
+    async def _watch(self, name: str, port: EnginePort) -> None:
+        """Ask an engine again and again, until it answers no more."""
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                async with asyncio.timeout(self.settings.patience):
+                    facts = await port.facts()
+            except Exception as error:
+                self._spawn(self._lost(name, error))
+                return
+            await self._heard(name, port, facts)
+
+    async def _heard(self, name: str, port: EnginePort, facts: EngineFacts) -> None:
+        if name not in self._ports:
+            return
+        self.directory, outdated = rules.reported(self.directory, name, facts, time.monotonic())
+        for session in outdated:
+            if session not in self._moving:
+                with suppress(Exception):
+                    await port.drop(session)
+        await self._tell()
+
+    async def _lost(self, name: str, error: Exception) -> None:
+        port = self._ports.pop(name, None)
+        if port is None:
+            return
+        watch = self._watches.pop(name)
+        self.counts["engines_lost"] += 1
+        log.warning("%s is lost: %s: %s", name, type(error).__name__, str(error).splitlines()[0] if str(error) else "")
+        self.directory = rules.lost(self.directory, name)
+        self._spawn(self._replace(port))
+        await self._rehome()
+        if watch is not asyncio.current_task():
+            watch.cancel()
+
+    async def _replace(self, port: EnginePort) -> None:
+        """Make sure that it is gone, and begin another one where there are too few."""
+        with suppress(Exception):
+            await port.kill()
+        if len(self._ports) + self._starting < self.settings.least:
+            try:
+                await self._begin_engine()
+            except Exception as error:
+                log.error("no engine could be started in place of one that was lost: %s", error)
+        await self._rehome()
+
+    async def _rehome(self) -> None:
+        """Hand on sessions that nobody has, those first whose sound runs out first."""
+        async with self._rehoming:
+            homeless = [session for session in self.directory.homeless if session not in self._moving]
+            if not homeless or rules.shelter(self.directory) is None:
+                return
+            await asyncio.gather(*(self._take_over(session) for session in homeless))
+
+    async def _take_over(self, session: str) -> None:
+        target = rules.shelter(self.directory)
+        if target is None:
+            return
+        now = time.monotonic()
+        self.directory = rules.handed(self.directory, session, target, now)
+        taken = self._taken.setdefault(session, deque(maxlen=MOST_TAKEOVERS))
+        if len(taken) == MOST_TAKEOVERS and now - taken[0] < TAKEOVER_SECONDS:
+            self._give_up(session, f"{MOST_TAKEOVERS} engines were lost with it within {TAKEOVER_SECONDS:g} s")
+            return
+        taken.append(now)
+        try:
+            await self._adopt(session, target, self.directory.sessions[session].due(now), lost=True)
+            self.counts["sessions_recovered"] += 1
+        except SnapshotError as error:
+            self._give_up(session, str(error))
+            await self._tell()
+        except Exception as error:
+            log.warning("%s could not take session %s over: %s", target, session, error)
+            self._orphan(session)
+
+    async def _adopt(self, session: str, engine: str, due: int | None, lost: bool) -> None:
+        async with asyncio.timeout(ADOPT_SECONDS):
+            await self._ports[engine].adopt(session, self.directory.sessions[session].epoch, due, lost)
+        self.directory = rules.settled(self.directory, session)
+        await self._tell()
+
+    def _give_up(self, session: str, reason: str) -> None:
+        log.error("session %s is lost: %s", session, reason)
+        self.counts["sessions_lost"] += 1
+        self.directory = rules.ended(self.directory, session)
+        self._taken.pop(session, None)
+
+    def _orphan(self, session: str) -> None:
+        """Whoever was to have a session has not got it."""
+        held = self.directory.sessions.get(session)
+        if held is not None and not held.confirmed:
+            self.directory = rules.orphaned(self.directory, session)
+
+    async def _check(self, engine: str) -> None:
+        """Is an engine alive? Where it is not, its sessions are handed on now."""
+        port = self._ports.get(engine)
+        if port is None:
+            return
+        try:
+            async with asyncio.timeout(ALIVE_SECONDS):
+                await self._heard(engine, port, await port.facts())
+        except Exception as error:
+            await self._lost(engine, error)
+
+    async def _ask_all(self) -> None:
+        await asyncio.gather(*(self._check(engine) for engine in list(self._ports)))
+
+    async def _tend(self) -> None:
+        """Now and then: hand on what is left over, even out, and have as many engines as are of use."""
+        while True:
+            await asyncio.sleep(TEND)
+            try:
+                await self._rehome()
+                await self._scale()
+                uneven = rules.evened(self.directory) if self.settings.even else None
+                if uneven is not None:
+                    await self.move(*uneven)
+            except SafaError as error:
+                log.warning("%s", error)
+
+    async def _scale(self) -> None:
+        refused, self._refused = self._refused > 0, 0
+        wanted = rules.wanted(self.directory, self.settings.least, self.settings.most, refused)
+        there = [name for name, one in self.directory.engines.items() if not one.leaving]
+        if wanted > len(there) + self._starting:
+            await self._begin_engine()
+        elif wanted < len(there):
+            await self.drain(min(there, key=lambda name: self.directory.engines[name].load))
+
+    def _has_place(self, session: str) -> bool:
+        held = self.directory.sessions.get(session)
+        return held is None or (held.engine is not None and held.confirmed)
+
+    def _route(self, session: str) -> Route | None:
+        held = self.directory.sessions.get(session)
+        if held is None or held.engine is None or not held.confirmed:
+            return None
+        return Route(held.engine, self.directory.engines[held.engine].facts.url, held.epoch)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,450 @@
+"""One client of a front end: it talks to the engine that has its session, whichever that is at the moment.
+
+Frames and answers are handed on as they come. When the engine is lost, or the session moves, the relay joins it again
+where it is then, from the last frame that it has got; what was asked meanwhile, or not answered yet, is said again, and
+done once. The client notices nothing but the time that it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import struct
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
+
+from safa_server import control
+from safa_server.cluster.engine import MOVED
+from safa_server.cluster.head import Route
+from safa_server.cluster.passes import pass_for
+from safa_server.connection import refusal
+from safa_server.fields import WireError
+from safa_server.guests import Guests
+from safa_server.header import PLAIN, SIZES
+from safa_server.limits import Limits
+from safa_server.metrics import Registry
+from safa_server.principal import Access, Principal
+from safa_server.security import Security
+from safa_server.wire import Request, parse, read, request_id, write
+from safa_stream.errors import FailureError, SafaError
+from safa_stream.session.livescene import LiveScene
+
+log = logging.getLogger("safa_server.cluster.front")
+
+#: Without a frame for so long, a front end asks whether the engine still has the session, seconds.
+STALLED = 1.0
+#: Between two tries to join a session again.
+RETRY = 0.1
+#: How long an engine may take to answer.
+ANSWER_SECONDS = 10.0
+#: Engines that are tried for a new session.
+TRIES = 3
+#: Answers of an engine that end a session for good, or this client's hearing of it; all others are a loss.
+_FINAL = frozenset((1000, 1008, 1009, 1013))
+#: What needs not be said again: it is said all the time, or made up for otherwise.
+_PASSING = frozenset(("ack", "playhead", "grant"))
+_FRAME_AT = 8
+
+
+class Client(Protocol):
+    """A WebSocket of a client, of whichever library. Iteration ends when the client has gone."""
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]: ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Waits while the client has too much to take. Raises ConnectionClosed."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None: ...
+
+
+class Switchboard(Protocol):
+    """Who knows where sessions are: a head, wherever it runs. Raises FailureError where it cannot be asked."""
+
+    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None: ...
+
+    async def where(self, session: str, seconds: float = 0.0) -> Route | None: ...
+
+    async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all relays of a front end share. secret: the cluster's."""
+
+    switchboard: Switchboard
+    secret: str
+    security: Security
+    limits: Limits
+    metrics: Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What a client hears, so that it can be joined again. last: number of the latest frame; granted: samples of the
+    session's clock that were granted and have not come."""
+
+    route: Route
+    join: control.Join
+    by_grant: bool
+    session_rate: int
+    last: int | None = None
+    granted: int = 0
+
+
+class Relay:
+    """See the module. who: who the handshake's token says it is."""
+
+    def __init__(self, client: Client, desk: Desk, who: Principal, guests: Guests) -> None:
+        self._client, self._desk, self._who, self._guests = client, desk, who, guests
+        self._name = secrets.token_hex(6)
+        self._number = 0
+        self._asked: dict[int, tuple[int | None, dict[str, Any]]] = {}
+        self._engine: ClientConnection | None = None
+        self._hearing: Hearing | None = None
+        self._linked = asyncio.Event()
+        self._closing: str | None = None
+        self._cutting: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve the client until it goes, or its session ends."""
+        messages = aiter(self._client)
+        patience = self._desk.limits.first_message_seconds
+        self._known_as(self._who)
+        try:
+            async with asyncio.timeout(patience):
+                entered = await self._enter(messages)
+            if entered:
+                down = asyncio.create_task(self._down(), name="relay down")
+                up = asyncio.create_task(self._up(messages), name="relay up")
+                await asyncio.wait((down, up), return_when=asyncio.FIRST_COMPLETED)
+                for task in (down, up):
+                    task.cancel()
+                for result in await asyncio.gather(down, up, return_exceptions=True):
+                    if isinstance(result, Exception) and not isinstance(result, ConnectionClosed):
+                        raise result
+        except TimeoutError:
+            await self._client.close(1008, f"say open or join within {patience:g} s")
+        except ConnectionClosed:
+            pass
+        finally:
+            self._guests.leave(self)
+            if self._engine is not None:
+                await self._engine.close()
+
+    # Until there is a session --------------------------------------------------------------------------------------
+
+    async def _enter(self, messages: AsyncIterator[str | bytes]) -> bool:
+        """Answer until a session is opened or joined; whether it was."""
+        async for message in messages:
+            number = None
+            try:
+                if isinstance(message, bytes):
+                    raise WireError("bad_message", "binary messages mean nothing here; commands are JSON texts")
+                found = parse(message)
+                number = request_id(found)
+                await self._first(read(found))
+                return True
+            except SafaError as error:
+                await self._refuse(error.answer if isinstance(error, Refused) else refusal(error), number)
+                if isinstance(error, WireError) and error.code == "token":
+                    await self._client.close(1008, str(error)[:120])
+                    return False
+        return False
+
+    async def _first(self, request: Request) -> None:
+        """Carry out `open` or `join`. Raises SafaError where it is refused."""
+        body = request.body
+        if isinstance(body, control.Open):
+            who = self._identified(body.token)
+            if who.access is Access.NONE:
+                raise WireError("token", who.refusal, "token")
+            await self._open(body, who, request.id)
+        elif isinstance(body, control.Join):
+            # A session's own token is for its engine to look at.
+            who = self._identified(body.token, body.key)
+            if who.access is Access.NONE and body.token is None:
+                raise WireError("token", who.refusal, "token")
+            route = await self._desk.switchboard.where(body.session, self._desk.limits.resume_seconds)
+            if route is None and who.access is Access.NONE:
+                raise WireError("token", who.refusal, "token")
+            if route is None:
+                raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
+            answer = await self._dial(route, replace(body, key=None), who)
+            await self._begin(route, body, answer, request.id)
+        else:
+            raise WireError("not_open", "this connection has no session yet: say open or join first")
+
+    async def _open(self, body: control.Open, who: Principal, number: int | None) -> None:
+        if who.access is not Access.ALL:
+            raise WireError("listen_only", "this token only listens: it opens no session; join one", "token")
+        tried: list[str] = []
+        while True:
+            route = await self._desk.switchboard.place(_rows(body), tried)
+            if route is None:
+                self._desk.metrics.add("safa_sessions_refused_total", reason="admission")
+                raise Refused(
+                    control.Error(
+                        code="admission",
+                        reason="no engine of this cluster has room for another session",
+                        retry_after=10.0,
+                    )
+                )
+            try:
+                answer = await self._dial(route, replace(body, token=None), who)
+            except FailureError as error:
+                tried.append(route.engine)
+                decided = isinstance(error, Refused) and error.answer.code != "admission"
+                if decided or len(tried) >= TRIES:
+                    raise
+                continue
+            join = control.Join(session=answer["session"], token=answer["token"], control=True)
+            return await self._begin(route, join, answer, number)
+
+    def _identified(self, *given: str | None) -> Principal:
+        """Who the client is by the handshake and what else it gave: the one that may do most."""
+        known = [self._who, *(self._desk.security.who(token) for token in given if token)]
+        best = max(known, key=lambda who: who.access)
+        best = best if best.access is not Access.NONE else known[-1]
+        self._known_as(best)
+        return best
+
+    def _known_as(self, who: Principal) -> None:
+        """From now on the client is here by this right, and goes when it ends."""
+        self._who = who
+        self._guests.enter(self, who, self._cut)
+
+    def _cut(self, reason: str) -> None:
+        self._cutting = asyncio.get_running_loop().create_task(self._say_why_and_close(reason))
+
+    async def _say_why_and_close(self, reason: str) -> None:
+        with suppress(ConnectionClosed):
+            await self._client.send(write(control.Closing(reason=reason)))
+        await self._client.close(1008, reason[:120])
+
+    async def _dial(self, route: Route, body: control.Open | control.Join, who: Principal) -> dict[str, Any]:
+        """Connect to an engine and have `body` carried out; its answer. Raises Refused, or FailureError."""
+        engine = await _connect(route.url, pass_for(self._desk.secret, who))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await engine.send(write(body, 0))
+                while True:
+                    answer = await engine.recv()
+                    found = json.loads(answer) if isinstance(answer, str) else {}
+                    if found.get("id") == 0:
+                        break
+        except (TimeoutError, ConnectionClosed) as error:
+            await engine.close()
+            raise FailureError(f"{route.engine} did not answer: {error}") from None
+        if found["type"] == "error":
+            await engine.close()
+            raise Refused(
+                control.Error(
+                    code=found["code"],
+                    reason=found["reason"],
+                    field=found.get("field"),
+                    retry_after=found.get("retry_after"),
+                )
+            )
+        self._engine = engine
+        return dict(found)
+
+    async def _begin(self, route: Route, join: control.Join, answer: dict[str, Any], number: int | None) -> None:
+        names = ("session", "control", "format", "rate", "channels", "layer", "header")
+        join = replace(join, **{name: answer[name] for name in names})
+        self._hearing = Hearing(route, join, answer["pacing"] != "live", answer["session_rate"], join.from_)
+        self._linked.set()
+        security = self._desk.security
+        told = {
+            **answer,
+            "guarded": security.token is not None,
+            "listen_token": None if self._who.tenant else security.listen_token,
+        }
+        del told["id"]
+        await self._client.send(_text(told, number))
+
+    # While there is one --------------------------------------------------------------------------------------------
+
+    async def _up(self, messages: AsyncIterator[str | bytes]) -> None:
+        async for message in messages:
+            await self._linked.wait()
+            assert self._engine is not None
+            # What is lost with an engine is said again by `_again`, as far as it has to be.
+            with suppress(ConnectionClosed):
+                await self._engine.send(self._outgoing(message))
+
+    def _outgoing(self, message: str | bytes) -> str | bytes:
+        """A client's message as the engine gets it: with an id by which its answer is known."""
+        assert self._hearing is not None
+        try:
+            found = parse(message)
+            number = request_id(found)
+        except WireError:
+            return message
+        if found.get("type") == "grant" and isinstance(found.get("samples"), int):
+            self._hearing = replace(self._hearing, granted=self._hearing.granted + found["samples"])
+        if found.get("type") in _PASSING and number is None:
+            return message
+        self._number += 1
+        found.setdefault("once", f"{self._name}.{self._number}")
+        found["id"] = self._number
+        self._asked[self._number] = (number, found)
+        return json.dumps(found)
+
+    async def _down(self) -> None:
+        while True:
+            code, reason = await self._listen()
+            if code in _FINAL:
+                if self._closing is not None:
+                    await self._client.send(self._closing)
+                return await self._client.close(code, reason)
+            self._linked.clear()
+            self._closing = None
+            began = time.monotonic()
+            if not await self._rejoin():
+                await self._client.send(write(control.Closing(reason="the session is lost")))
+                return await self._client.close(1011, "the session is lost")
+            self._desk.metrics.observe("safa_front_rejoin_seconds", time.monotonic() - began)
+            self._linked.set()
+
+    async def _listen(self) -> tuple[int, str]:
+        """Hand on what comes, until the engine's connection ends: with which code, and why."""
+        engine = self._engine
+        assert engine is not None
+        while True:
+            try:
+                async with asyncio.timeout(STALLED):
+                    message = await engine.recv()
+            except TimeoutError:
+                if await self._is_elsewhere():
+                    engine.transport.abort()
+                    return MOVED, "elsewhere"
+                continue
+            except ConnectionClosed as closed:
+                return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "")
+            if isinstance(message, bytes):
+                if self._is_new(message):
+                    await self._client.send(message)
+            else:
+                answer = self._incoming(message)
+                if answer is not None:
+                    await self._client.send(answer)
+
+    def _is_new(self, frame: bytes) -> bool:
+        """Note a frame; whether the client has not had it yet."""
+        assert self._hearing is not None
+        if len(frame) < SIZES[PLAIN]:
+            return True
+        rate, frames, sequence = struct.unpack_from("<2I Q", frame, _FRAME_AT)
+        if self._hearing.last is not None and sequence <= self._hearing.last:
+            return False
+        left = max(0, self._hearing.granted - frames * self._hearing.session_rate // max(1, rate))
+        self._hearing = replace(self._hearing, last=sequence, granted=left)
+        return True
+
+    def _incoming(self, message: str) -> str | None:
+        """An engine's text as the client gets it, None for what it has not asked for."""
+        found = json.loads(message)
+        if found.get("type") == "closing":
+            self._closing = message
+            return None
+        asked = self._asked.pop(found.get("id"), None) if "id" in found else None
+        if asked is None:
+            return message
+        number, _ = asked
+        del found["id"]
+        return None if number is None and found["type"] != "error" else _text(found, number)
+
+    async def _is_elsewhere(self) -> bool:
+        hearing = self._hearing
+        assert hearing is not None
+        try:
+            route = await self._desk.switchboard.broken(
+                hearing.join.session, hearing.route.engine, hearing.route.epoch, 0.0
+            )
+        except FailureError:
+            return False
+        return route is not None and route.epoch > hearing.route.epoch
+
+    async def _rejoin(self) -> bool:
+        """Join the session where it is now; whether that could be done in time."""
+        hearing = self._hearing
+        assert hearing is not None
+        end = time.monotonic() + self._desk.limits.resume_seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                route = await self._desk.switchboard.broken(
+                    hearing.join.session, hearing.route.engine, hearing.route.epoch, left
+                )
+                if route is not None:
+                    await self._dial(
+                        route, replace(hearing.join, from_=hearing.last), Principal(Access.LISTEN, self._who.tenant)
+                    )
+                    self._hearing = hearing = replace(hearing, route=route)
+                    await self._again()
+                    return True
+            except (FailureError, ConnectionClosed) as error:
+                log.info("session %s is not back yet: %s", hearing.join.session, error)
+            await asyncio.sleep(RETRY)
+        return False
+
+    async def _again(self) -> None:
+        """Say again what an engine may not have heard, or not have answered."""
+        assert self._engine is not None and self._hearing is not None
+        if self._hearing.by_grant and self._hearing.granted > 0:
+            await self._engine.send(write(control.Grant(samples=self._hearing.granted)))
+        for _, found in list(self._asked.values()):
+            await self._engine.send(json.dumps(found))
+
+    async def _refuse(self, refused: control.Error, number: int | None) -> None:
+        self._desk.metrics.add("safa_messages_refused_total", code=refused.code)
+        await self._client.send(write(refused, number))
+
+
+class Refused(FailureError):
+    """An engine, or no engine, has said no."""
+
+    def __init__(self, answer: control.Error) -> None:
+        super().__init__(answer.reason)
+        self.answer = answer
+
+
+async def _connect(url: str, token: str) -> ClientConnection:
+    """A connection to an engine. Raises FailureError."""
+    try:
+        return await connect(
+            url,
+            additional_headers={"Authorization": f"Bearer {token}"},
+            subprotocols=[Subprotocol("safa.v1")],
+            compression=None,
+            open_timeout=ANSWER_SECONDS,
+            max_size=None,
+            close_timeout=1.0,
+            ping_interval=None,
+        )
+    except (OSError, InvalidHandshake) as error:
+        raise FailureError(f"cannot connect to {url}: {error}") from None
+
+
+def _rows(body: control.Open) -> int:
+    """Layers, each as often as it has pairs of channels: what a session will cost."""
+    try:
+        scene = LiveScene.from_value(body.scene)
+    except SafaError:
+        return 1
+    return len(scene.layers) * max(1, -(-max(scene.channels, body.channels or 0) // 2))
+
+
+def _text(message: dict[str, Any], number: int | None) -> str:
+    kind = message["type"]
+    rest = {name: value for name, value in message.items() if name != "type"}
+    return json.dumps({"type": kind, **({} if number is None else {"id": number}), **rest}, separators=(",", ":"))

@@ -1,0 +1,154 @@
+"""`safa-stream serve --cluster`: joins or begins the cluster, and is one of its front ends until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from safa_server import loop_errors
+from safa_server.address import Address
+from safa_server.cluster.actors import ClusterSettings, RayHead
+from safa_server.cluster.engine import EngineSettings
+from safa_server.cluster.front import front_end
+from safa_server.cluster.head import HeadSettings
+from safa_server.serve import security_of, stop_on_signals, with_token, write_ready
+from safa_server.settings import Settings
+from safa_server.tls import renewed_or_none
+from safa_stream.errors import UsageError
+from safa_stream.models.backends.spec import AUTO
+from safa_stream.rayclusters import Cluster, connected
+
+log = logging.getLogger("safa_server.cluster")
+
+#: Bytes of a local cluster's object store: snapshots of sessions, a few megabytes each.
+STORE = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A cluster that is up, seen from this process. folder: where its sessions are kept."""
+
+    head: RayHead
+    settings: ClusterSettings
+    cluster: Cluster
+
+
+def run(settings: Settings, ready: Callable[[Address], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C. A cluster that was begun here ends with it; one that was joined goes on."""
+    settings = with_token(settings)
+    with cluster_of(settings) as cluster:
+        asyncio.run(_serve(settings, cluster, ready))
+
+
+@contextmanager
+def cluster_of(settings: Settings) -> Iterator[tuple[Cluster, Path]]:
+    """The Ray cluster that the settings name, and the folder of its sessions. Raises SafaError."""
+    assert settings.cluster is not None
+    folder = settings.state
+    # Ray lets its processes wait behind all others, which is not for sound.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    with connected(settings.cluster, cpus=_slots(settings), store=STORE) as cluster:
+        made = None
+        if folder is None:
+            if not cluster.started:
+                raise UsageError("a cluster that is joined needs 'state', the folder where all nodes keep sessions")
+            folder = made = Path(tempfile.mkdtemp(prefix="safa-sessions-"))
+        try:
+            yield cluster, folder.resolve()
+        finally:
+            if made is not None:
+                shutil.rmtree(made, ignore_errors=True)
+
+
+@asynccontextmanager
+async def running(settings: Settings, cluster: Cluster, folder: Path, even: bool = True) -> AsyncIterator[Running]:
+    """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here.
+
+    even: whether sessions are moved from full engines to empty ones.
+    """
+    backend = settings.backend
+    if backend == AUTO and settings.engine_gpus == 0:
+        # Engines share their node's cores: each takes what it was given, not all that it sees.
+        backend = f"onnx:threads={max(1, int(settings.engine_cpus))}"
+    engine = EngineSettings(
+        name="",
+        host="",
+        secret=secrets.token_urlsafe(24),
+        folder=folder,
+        model=settings.model,
+        backend=backend,
+        sessions=settings.sessions,
+        layers=settings.layers,
+        session_seconds=settings.session_seconds,
+        limits=settings.limits,
+    )
+    most = max(settings.engines, settings.most_engines or 0)
+    asked = ClusterSettings(
+        engine,
+        HeadSettings(settings.engines, most, even=even),
+        settings.engine_cpus,
+        settings.engine_gpus,
+        alone=cluster.started,
+        log_level=settings.log_level,
+    )
+    head = RayHead.begun(asked)
+    try:
+        yield Running(head, await head.start(), cluster)
+    finally:
+        if cluster.started:
+            with suppress(Exception):
+                await head.stop()
+
+
+async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callable[[Address], None]) -> None:
+    stop = stop_on_signals()
+    asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
+    security = security_of(settings)
+    cluster, folder = found
+    async with (
+        renewed_or_none(settings.tls_cert, settings.tls_key) as tls,
+        running(settings, cluster, folder) as up,
+        front_end(
+            settings.host,
+            settings.port,
+            up.head,
+            up.settings.engine.secret,
+            security,
+            settings.limits,
+            settings.name,
+            tls,
+        ) as port,
+    ):
+        status = await up.head.status()
+        log.info("%d engine(s) of the cluster at %s", len(status["engines"]), cluster.address)
+        address = Address(
+            settings.host,
+            port,
+            None,
+            None,
+            None,
+            settings.token,
+            tls is not None,
+            listen_token=settings.listen_token,
+        )
+        if settings.ready_file is not None:
+            write_ready(settings.ready_file, address)
+        ready(address)
+        await stop.wait()
+        log.info("shutting down")
+        if settings.ready_file is not None:
+            settings.ready_file.unlink(missing_ok=True)
+
+
+def _slots(settings: Settings) -> int:
+    """Slots of a cluster that is begun here: what its engines ask for, whatever the machine has."""
+    most = max(settings.engines, settings.most_engines or 0)
+    return max(1, round(most * settings.engine_cpus + 0.499))
