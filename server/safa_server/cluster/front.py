@@ -6,13 +6,14 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
 from safa_server.cluster.metrics_text import merged
@@ -70,9 +71,14 @@ class Lobby:
         """Say to every client that the front end is about to close its connection."""
         told = write(control.Closing(reason=reason))
         for socket in list(self._there):
-            task = asyncio.ensure_future(socket.send(told))
+            task = asyncio.ensure_future(_said(socket, told))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
+
+
+async def _said(socket: ServerConnection, text: str) -> None:
+    with suppress(ConnectionClosed):
+        await socket.send(text)
 
 
 class NoSessions:
@@ -123,7 +129,9 @@ class FrontHttp(Http):
                 return refusal(HTTPStatus.NOT_FOUND, "there is no such session or loop")
             # A session's own token is for its engine to look at.
             token = given if who.access is Access.NONE else pass_for(self.secret, who)
-            return await fetched(route.url, quote(path), token or "")
+            answer = await fetched(route.url, quote(path), token or "")
+            # In the words of a session that is nowhere: whose it is concerns nobody else.
+            return unauthorized(who.refusal) if answer.status is HTTPStatus.UNAUTHORIZED else answer
         except (OSError, FailureError, TimeoutError) as error:
             return refusal(HTTPStatus.BAD_GATEWAY, f"the session's engine did not answer: {error}")
 

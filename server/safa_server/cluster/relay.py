@@ -179,7 +179,13 @@ class Relay:
                 raise WireError("token", who.refusal, "token")
             if route is None:
                 raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
-            answer = await self._dial(route, replace(body, key=None), who)
+            try:
+                answer = await self._dial(route, replace(body, key=None), who)
+            except Refused as error:
+                if error.answer.code != "token":
+                    raise
+                # In the words of a session that is nowhere: whose it is concerns nobody else.
+                raise WireError("token", who.refusal, "token") from None
             await self._begin(route, body, answer, request.id)
         else:
             raise WireError("not_open", "this connection has no session yet: say open or join first")
