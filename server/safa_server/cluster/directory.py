@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 #: An engine that has not reported for so long is given up, seconds.
 PATIENCE = 3.0
+#: Of a session of which nothing else is known, samples a second; it tells its own with the next report.
+RATE = 48_000
 #: A session with less sound ahead than this is short of it, and stays where it is, seconds.
 LEAST_LEAD = 2.0
 #: An engine so much fuller than another, in shares of their room, gives it sessions.
@@ -228,3 +230,9 @@ def orphaned(directory: Directory, session: str) -> Directory:
     """The engine that a session was handed to did not get it: it is nobody's."""
     held = replace(directory.sessions[session], engine=None, confirmed=True)
     return replace(directory, sessions={**directory.sessions, session: held})
+
+
+def heard_of(directory: Directory, session: str, epoch: int, now: float) -> Directory:
+    """A front end had a session at an engine that is gone before it told of it."""
+    facts = SessionFacts(epoch, 0, RATE, 0.0, 1, urgent=False, playing=True)
+    return replace(directory, sessions={**directory.sessions, session: Holding(None, epoch, facts, now)})

@@ -32,6 +32,7 @@ from safa_server.storage import AGAIN_SECONDS
 from safa_server.websocket import Front
 from safa_stream.errors import SnapshotError
 from safa_stream.models import load
+from safa_stream.models.interface import Model
 
 log = logging.getLogger("safa_server.cluster.engine")
 
@@ -63,7 +64,8 @@ class EngineSettings:
 class Engine:
     """See the module. Lives on one event loop.
 
-    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so.
+    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so; loading:
+    gives the model of a name on a backend.
     """
 
     def __init__(
@@ -71,9 +73,10 @@ class Engine:
         settings: EngineSettings,
         keep: Callable[[Saved], None] = lambda saved: None,
         fetch: Callable[[str], Awaitable[Saved | None]] | None = None,
+        loading: Callable[[str, str], Model] = load,
     ) -> None:
         self.settings = settings
-        self._keep, self._fetch = keep, fetch
+        self._keep, self._fetch, self._loading = keep, fetch, loading
         self._told: dict[str, int] = {}
         self._stack = AsyncExitStack()
         self._epochs: dict[str, int] = {}
@@ -82,7 +85,7 @@ class Engine:
     async def start(self) -> str:
         """Load the model, measure this machine, take connections; gives the WebSocket's address. Raises SafaError."""
         settings = self.settings
-        model = await asyncio.to_thread(load, settings.model, settings.backend)
+        model = await asyncio.to_thread(self._loading, settings.model, settings.backend)
         self._model = f"{model.facts.name} {model.facts.version}"
         self._storage = ClaimedStorage(settings.folder, model, self._snapshot)
         self._runner = Runner(model, settings.layers)

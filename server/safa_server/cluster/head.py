@@ -131,6 +131,10 @@ class Head:
         held = self.directory.sessions.get(session)
         if held is None or (held.engine, held.epoch) == (engine, epoch):
             await self._check(engine)
+        if session not in self.directory.sessions and engine not in self._ports:
+            # It began and was lost between two reports: its files say the rest.
+            self.directory = rules.heard_of(self.directory, session, epoch, time.monotonic())
+            self._spawn(self._rehome())
         return await self.where(session, seconds)
 
     async def status(self) -> dict[str, Any]:
@@ -156,6 +160,8 @@ class Head:
 
     async def move(self, session: str, to: str | None = None) -> Route | None:
         """Let a session go on at another engine, the least loaded unless it is named. Raises ClusterError."""
+        if session not in self.directory.sessions:
+            await self._ask_all()
         held = self.directory.sessions.get(session)
         if held is None or held.engine is None:
             raise ClusterError(f"there is no session {session!r}, or it is changing hands")

@@ -38,8 +38,8 @@ AHEAD, LEAD = 5.0, 8.0
 GRACE = 0.02
 #: How much of a throughput run is not counted, seconds: views of the sessions are not alike at first.
 UNSETTLED = 4.0
-#: Between two moves, after a loss, and until there is a lead, seconds.
-MOVE_SECONDS, AFTERWARDS, LEAD_SECONDS = 2.5, 12.0, 60.0
+#: Between two moves, after a loss, and until there is a lead, or a front end is back, at the most, seconds.
+MOVE_SECONDS, AFTERWARDS, LEAD_SECONDS, BACK_SECONDS = 2.5, 8.0, 60.0, 30.0
 #: Sessions that throughput is measured with, an engine.
 SESSIONS_EACH = 3
 
@@ -47,7 +47,7 @@ SESSIONS_EACH = 3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
     """What is run. engines: at most; sessions: of the engine that is killed; moves: of one session; window: seconds of
-    each measurement of throughput."""
+    each measurement of throughput, 0 for none."""
 
     engines: int = 2
     sessions: int = 8
@@ -117,15 +117,15 @@ async def measure(plan: ClusterPlan, report: Report) -> dict[str, Any]:
             # Sessions stay where a measurement puts them.
             async with running(settings, cluster, place, even=False) as up:
                 flags = ("--cluster", cluster.address, "--state", str(place))
-                async with served(flags, report) as front:
-                    found = {
+                async with _doomed(flags, report) as front:
+                    return {
                         "load_before": load(),
                         "cores": os.cpu_count(),
                         **await _scaling(plan, up.head, front.url, report),
                         **await _migration(plan, up.head, front.url, report),
                         **await _failover(plan, up, front.url, report),
+                        **await _front_loss(plan, front, flags, report),
                     }
-                return {**found, **await _front_loss(plan, flags, report)}
 
 
 # Throughput -----------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ async def _scaling(plan: ClusterPlan, head: RayHead, url: str, report: Report) -
     """Seconds of sound that 1, 2, ... engines make in a second, of sessions that wait for nobody."""
     engines = sorted((await head.status())["engines"])
     made: list[float] = []
-    for count in range(1, len(engines) + 1):
+    for count in range(1, len(engines) + 1) if plan.window > 0 else ():
         made.append(await _throughput(plan, head, url, engines[:count]))
         report(f"{count} engine(s): {made[-1]:.1f} s of sound a second")
     # The least that an added engine brought, of what the first one makes.
@@ -225,25 +225,27 @@ async def _failover(plan: ClusterPlan, up: Running, url: str, report: Report) ->
     }
 
 
-async def _front_loss(plan: ClusterPlan, flags: tuple[str, ...], report: Report) -> dict[str, Any]:
-    """A front end is killed, and another begun in its place: its clients come back by themselves."""
+async def _front_loss(plan: ClusterPlan, front: Served, flags: tuple[str, ...], report: Report) -> dict[str, Any]:
+    """The front end is killed, and another begun in its place: its clients come back by themselves."""
     heard = [Heard() for _ in range(plan.sessions)]
-    async with AsyncExitStack() as stack:
-        front = await stack.enter_async_context(_doomed(flags, report))
-        clients = await stack.enter_async_context(_sessions(plan, front.url, plan.sessions))
-        await stack.enter_async_context(_tasks(*_listening(clients, heard)))
-        await asyncio.sleep(AHEAD)
+    async with (
+        _sessions(plan, front.url, plan.sessions) as clients,
+        _tasks(*_listening(clients, heard)),
+    ):
+        await asyncio.sleep(1.0)
         killed = time.monotonic()
         os.kill(front.pid, signal.SIGKILL)
         report("the front end is killed")
         await front.process.wait()
-        await stack.enter_async_context(served((*flags, "--port", str(front.port)), report))
-        async with asyncio.timeout(AFTERWARDS):
-            while not all(one.times[-1] > killed + 1.0 for one in heard):
-                await asyncio.sleep(0.1)
-        await asyncio.sleep(1.0)
-        back = max(one.silence_after(killed) for one in heard)
-        report(f"all clients hear again after {back:.2f} s, most of which another front end takes to begin")
+        async with served((*flags, "--port", str(front.port)), report):
+            async with asyncio.timeout(BACK_SECONDS):
+                while not all(one.times[-1] > killed + 1.0 for one in heard):
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(1.0)
+            back = max(one.silence_after(killed) for one in heard)
+            report(f"all clients hear again after {back:.2f} s, most of which another front end takes to begin")
+            for client in clients:
+                await client.send(Close())
     return {
         "frontend_samples_lost": sum(one.account.missing for one in heard),
         "frontend_samples_duplicated": sum(one.account.duplicated for one in heard),
