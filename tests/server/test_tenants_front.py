@@ -21,6 +21,7 @@ from safa_server.limits import Limits
 from safa_server.principal import NOBODY, OPERATOR, Access, Principal
 from safa_server.tenants.book import Revocation
 from safa_server.tenants.book_file import revoke
+from safa_server.tenants.quotas import Usage
 from tests.server.tenants_rig import OPERATOR as OPERATORS_TOKEN
 from tests.server.tenants_rig import Tenancy, bearer
 from tests.server.ws_rig import Raw, quiet_log, run
@@ -39,6 +40,10 @@ class OneEngine:
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         return Route("e", self._engine.url, 1) if session in self._engine.facts().sessions else None
+
+    async def usage(self, tenant: str) -> Usage:
+        own = [facts for facts in self._engine.facts().sessions.values() if facts.tenant == tenant]
+        return Usage(len(own), sum(facts.layers for facts in own))
 
     async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None:
         return await self.where(session)
@@ -84,7 +89,7 @@ def test_a_pass_says_who_the_client_is_and_nobody_else_can_write_one(who: Princi
 
 
 def test_a_front_end_keeps_tenants_apart_and_cuts_who_may_not_stay(tmp_path: Path) -> None:
-    tenancy = Tenancy(tmp_path)
+    tenancy = Tenancy(tmp_path, sessions=1)
     token, id = tenancy.issued("a")
 
     async def test() -> None:
@@ -109,6 +114,9 @@ def test_a_front_end_keeps_tenants_apart_and_cuts_who_may_not_stay(tmp_path: Pat
                 assert await answers(session, options) == await answers(NEVER_WAS, options)
             key = tenancy.token("b")
             assert await answers(session, {}, key=key) == await answers(NEVER_WAS, {}, key=key)
+            async with client(port, **bearer(tenancy.token("a"))) as one:
+                refused = await one.ask("open", scene="rain")
+                assert refused["code"] == "quota" and "quota 'sessions'" in refused["reason"]
             assert (await fetched(port, "/metrics", tenancy.token("a")))[0] == 403
             assert (await fetched(port, "/metrics", OPERATORS_TOKEN))[0] == 200
             async with client(port, **bearer(tenancy.token("a", "listen"))) as guest:

@@ -208,5 +208,13 @@ class Engine:
     def _session(self, station: Station) -> SessionFacts:
         epoch = self._epochs.setdefault(station.id, FIRST)
         return SessionFacts(
-            epoch, station.position, station.rate, station.lead, station.rows, station.pacing == "live", station.playing
+            epoch,
+            station.position,
+            station.rate,
+            station.lead,
+            station.rows,
+            station.pacing == "live",
+            station.playing,
+            station.tenant,
+            station.layers,
         )

@@ -15,7 +15,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -34,6 +34,7 @@ from safa_server.limits import Limits
 from safa_server.metrics import Registry
 from safa_server.principal import Access, Principal
 from safa_server.security import Security
+from safa_server.tenants.quotas import QuotaError, Turnstile, Usage
 from safa_server.wire import Request, parse, read, request_id, write
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.session.livescene import LiveScene
@@ -74,6 +75,8 @@ class Switchboard(Protocol):
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None: ...
 
+    async def usage(self, tenant: str) -> Usage: ...
+
     async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None: ...
 
 
@@ -86,6 +89,7 @@ class Desk:
     security: Security
     limits: Limits
     metrics: Registry
+    turnstile: Turnstile = field(default_factory=Turnstile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,7 @@ class Relay:
     async def _open(self, body: control.Open, who: Principal, number: int | None) -> None:
         if who.access is not Access.ALL:
             raise WireError("listen_only", "this token only listens: it opens no session; join one", "token")
+        await self._check_quotas(body, who.tenant)
         tried: list[str] = []
         while True:
             route = await self._desk.switchboard.place(_rows(body), tried)
@@ -215,6 +220,19 @@ class Relay:
                 continue
             join = control.Join(session=answer["session"], token=answer["token"], control=True)
             return await self._begin(route, join, answer, number)
+
+    async def _check_quotas(self, body: control.Open, tenant: str | None) -> None:
+        """Raises QuotaError where the tenant has as much on all engines as it may have."""
+        tenants = self._desk.security.tenants
+        if tenants is None or tenant is None:
+            return
+        usage, layers = await self._desk.switchboard.usage(tenant), _layers(body)
+        try:
+            self._desk.turnstile.check_open(tenant, tenants.quotas(tenant), usage, layers, time.monotonic())
+        except QuotaError as error:
+            self._desk.metrics.add("safa_sessions_refused_total", reason="quota")
+            self._desk.metrics.add("safa_tenant_refused_total", tenant=tenant, quota=error.quota)
+            raise
 
     def _identified(self, *given: str | None) -> Principal:
         """Who the client is by the handshake and what else it gave: the one that may do most."""
@@ -439,6 +457,13 @@ async def _connect(url: str, token: str) -> ClientConnection:
         )
     except (OSError, InvalidHandshake) as error:
         raise FailureError(f"cannot connect to {url}: {error}") from None
+
+
+def _layers(body: control.Open) -> int:
+    try:
+        return len(LiveScene.from_value(body.scene).layers)
+    except SafaError:
+        return 1  # the engine will say what is wrong with it
 
 
 def _rows(body: control.Open) -> int:
