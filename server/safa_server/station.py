@@ -23,12 +23,13 @@ from safa_server.live import Live
 from safa_server.loops import Loops
 from safa_server.requests import BURST_SECONDS, OpenRequest
 from safa_server.runner import Runner
+from safa_server.secret import Secret
 from safa_server.storage import Storage
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
-from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
+from safa_stream.session.scenes import content
 from safa_stream.session.tempo import Grid
 
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
@@ -60,7 +61,8 @@ class Resumed:
 class Station:
     """One session. Everything here is called on the event loop; nothing blocks for longer than a block's mixing.
 
-    apart: layers whose own sound is in the blocks, too; who listens to one sets it.
+    apart: layers whose own sound is in the blocks, too; who listens to one sets it. allow: raises QuotaError where so
+    many more layers are more than the tenant may have.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Station:
         live: Live,
         request: OpenRequest,
         session_id: str,
-        token: str,
+        secret: Secret,
         storage: Storage | None = None,
         journal: Journal | None = None,
         resumed: Resumed | None = None,
@@ -77,7 +79,8 @@ class Station:
         past = None if resumed is None else deque(resumed.past)
         resumed = resumed or Resumed(Blocks(live.session))
         self._runner, self._live, self._storage = runner, live, storage
-        self.id, self.token, self.name = session_id, token, request.name
+        self.id, self.secret, self.name, self.tenant = session_id, secret, request.name, request.tenant
+        self.allow: Callable[[int], None] = lambda more: None
         self.pacing = request.pacing
         #: Whether clients' grants drive it.
         self.by_grant = request.pacing in ("pull", "host")
@@ -96,12 +99,17 @@ class Station:
         self._loops = Loops(runner, self.rate)
         self._granted = asyncio.Event()
         self._blocks = resumed.blocks
-        self._ahead = BURST_SECONDS if request.ahead is None else request.ahead
+        self.ahead = BURST_SECONDS if request.ahead is None else request.ahead
         self._origin = None if resumed.due is None else time.monotonic() - resumed.due / self.rate
         self._once: OrderedDict[str, int] = OrderedDict(resumed.once)
         self._written_at = 0
         self.journal = journal
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
+
+    @property
+    def token(self) -> str | None:
+        """The token that steers the session, None where only its hash is known: it was restored."""
+        return self.secret.token
 
     @property
     def position(self) -> int:
@@ -122,6 +130,14 @@ class Station:
     def sequence(self) -> int:
         """The number of the next block."""
         return self._live.session.state.sequence
+
+    @property
+    def layers(self) -> int:
+        """Layers that it has, and those that waiting commands will bring."""
+        with self._live.lock:
+            state = self._live.session.state
+            later = [waiting.command for waiting in state.waiting if waiting.number not in state.prepared]
+            return len(state.layers) + sum(map(self._more_layers, later))
 
     @property
     def rows(self) -> int:
@@ -152,7 +168,10 @@ class Station:
             raise UsageError("the session is closed")
         if once is not None and once in self._once:
             return self._once[once]
-        more = self._more_layers(command)
+        with self._live.lock:
+            more = self._more_layers(command)
+        if more:
+            self.allow(more)
         if self.pacing != "pull" and more:
             self._runner.admit(more, self._live.groups)
         with self._live.lock:
@@ -169,6 +188,14 @@ class Station:
                 self._once.popitem(last=False)
             self._pump([{"type": "once", "position": self.position, "name": once, "number": number}])
         return number
+
+    def renew_token(self) -> str:
+        """One more token for the session, as one that was restored knows none in clear; the others stay good."""
+        self.secret = self.secret.renewed()
+        if self._storage is not None:
+            self._storage.keep_secret(self._live, self.secret)
+        assert self.secret.token is not None, "a renewed secret has a token"
+        return self.secret.token
 
     def state(self) -> dict[str, Any]:
         """The session as a JSON object."""
@@ -266,11 +293,11 @@ class Station:
             return
         now = time.monotonic()
         if self._origin is None:
-            self._origin = now - self.position / self.rate - self._ahead
+            self._origin = now - self.position / self.rate - self.ahead
         due = (now - self._origin) * self.rate
-        if due - self.position > (self._ahead + LONGEST_CATCH_UP) * self.rate:
-            self._origin = now - self.position / self.rate - self._ahead
-            due = self.position + self._ahead * self.rate
+        if due - self.position > (self.ahead + LONGEST_CATCH_UP) * self.rate:
+            self._origin = now - self.position / self.rate - self.ahead
+            due = self.position + self.ahead * self.rate
         for left in itertools.count(1):
             if not self._may_leave(due):
                 break
@@ -285,7 +312,7 @@ class Station:
         """Whether the next block may leave by now; one that players do not need yet waits until it is made."""
         if self.position + BLOCK > due:
             return False
-        return self.position + BLOCK <= due - self._ahead * self.rate or self.lead * self.rate >= BLOCK
+        return self.position + BLOCK <= due - self.ahead * self.rate or self.lead * self.rate >= BLOCK
 
     async def _pull_step(self) -> None:
         if not self.playing or self._credit < BLOCK:
@@ -365,14 +392,15 @@ class Station:
             callback(event)
 
     def _more_layers(self, command: Command) -> int:
+        """How many layers a command brings; with the session's lock held."""
+        state = self._live.session.state
         if isinstance(command, AddLayer):
             return 1
-        if isinstance(command, RecallScene) and not isinstance(command.scene, str):
+        if isinstance(command, RecallScene):
             try:
-                wanted = LiveScene.from_value(command.scene)
+                return max(0, len(content(state, command).layers) - len(state.layers))
             except SafaError:
                 return 0
-            return max(0, len(wanted.layers) - len(self._live.session.state.layers))
         return 0
 
 

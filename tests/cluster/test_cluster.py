@@ -143,7 +143,9 @@ def test_who_may_do_what_is_asked_at_the_front_end(tmp_path: Path) -> None:
                     (own, True, None),
                 ):
                     assert await _joined(up, session, token, control) == expected, token
-                assert await _joined(up, "never-was", own, True) == "no_session"
+                # As at a single server: who shows no token of the server's learns nothing of what there is.
+                assert await _joined(up, "never-was", own, True) == "token"
+                assert await _joined(up, "never-was", "token-to-listen", True) == "no_session"
             # An engine's own port opens nothing to who has no pass of the cluster's.
             engine = next(iter(up.ports.values())).engine.url
             for token in (None, "token-of-the-server", f"{SECRET}.everything", SECRET):

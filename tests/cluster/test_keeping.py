@@ -17,6 +17,7 @@ from safa_server.cluster.storage import ClaimedStorage
 from safa_server.cluster.vault import Saved, Vault, lines_of, saved_of, write_files
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
+from safa_server.secret import Secret
 from safa_server.storage import JOURNAL, SNAPSHOT, Kept
 from safa_stream.errors import SnapshotError
 from safa_stream.session.journal import Journal, read_journal
@@ -32,7 +33,7 @@ def kept_session(folder: Path) -> Iterator[tuple[Session, Journal, ClaimedStorag
     """A session that has played a little, with a snapshot and lines of its journal after that."""
     storage = ClaimedStorage(folder, toy_48k())
     live = Live(begun(toy_48k(), "low"), 2.0, urgent=True)
-    journal = storage.begin(live, "one", "token", OpenRequest("low"))
+    journal = storage.begin(live, "one", Secret.of("token"), OpenRequest("low"))
     journal.write(live.session.journal())
     storage.after_view(live)
     for gain in (-3.0, -6.0):

@@ -24,7 +24,8 @@ FULL, EMPTY = 0.85, 0.5
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
     """What an engine says of a session. position: the next sample to leave; lead: seconds of sound ready ahead; rows:
-    layers times groups of channels, what it costs; urgent: whether its clock waits for nobody."""
+    layers times groups of channels, what it costs; urgent: whether its clock waits for nobody; tenant: whose it is,
+    None the operator's; layers: those that wait for their time as well."""
 
     epoch: int
     position: int
@@ -33,6 +34,8 @@ class SessionFacts:
     rows: int
     urgent: bool
     playing: bool
+    tenant: str | None = None
+    layers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from safa_server.hub import Hub
 from safa_server.limits import Limits
 from safa_server.metrics import Registry
 from safa_server.observe import observe
+from safa_server.principal import Principal
 from safa_server.runner import Runner
 from safa_server.schema import document
-from safa_server.security import Access
 from safa_server.serve import page_folder
 from safa_server.station import Station
 from safa_server.stations import Stations
@@ -202,11 +202,19 @@ class Engine:
                         self._told[session] = told + len(saved.lines)
                         self._keep(saved)
 
-    def _serve(self, socket: ServerConnection, access: Access) -> Connection:
-        return Connection(socket, self._hub, access)
+    def _serve(self, socket: ServerConnection, who: Principal) -> Connection:
+        return Connection(socket, self._hub, who)
 
     def _session(self, station: Station) -> SessionFacts:
         epoch = self._epochs.setdefault(station.id, FIRST)
         return SessionFacts(
-            epoch, station.position, station.rate, station.lead, station.rows, station.pacing == "live", station.playing
+            epoch,
+            station.position,
+            station.rate,
+            station.lead,
+            station.rows,
+            station.pacing == "live",
+            station.playing,
+            station.tenant,
+            station.layers,
         )

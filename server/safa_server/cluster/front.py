@@ -6,23 +6,26 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
 from safa_server.cluster.metrics_text import merged
 from safa_server.cluster.passes import pass_for
 from safa_server.cluster.relay import Desk, Relay, Switchboard
+from safa_server.guests import Guests
 from safa_server.http import TEXT, Http, HttpRequest, HttpResponse, refusal, unauthorized
 from safa_server.limits import Limits
 from safa_server.metrics import CONTENT_TYPE, Registry
+from safa_server.principal import OPERATOR, Access, Principal
 from safa_server.schema import document
-from safa_server.security import Access, Security, token_in
+from safa_server.security import Security, token_in
 from safa_server.serve import page_folder
 from safa_server.station import Station
 from safa_server.websocket import Front
@@ -49,26 +52,33 @@ class Lobby:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.limits, self.metrics, self.security = desk.limits, desk.metrics, desk.security
+        self.guests = Guests(desk.security, desk.metrics)
         self._there: set[ServerConnection] = set()
         self._telling: set[asyncio.Task[None]] = set()
 
-    def serve(self, socket: ServerConnection, access: Access) -> Relay:
+    def serve(self, socket: ServerConnection, who: Principal) -> Relay:
         """A client."""
         self._there.add(socket)
         socket.connection_lost_waiter.add_done_callback(lambda _: self._there.discard(socket))
-        return Relay(socket, self.desk, access)
+        return Relay(socket, self.desk, who, self.guests)
 
     def sweep(self) -> None:
-        """Sessions are the engines' to look after."""
+        """Sessions are the engines' to look after; who may not be here any more is cut here."""
+        self.guests.sweep()
         self.metrics.set("safa_front_clients", len(self._there))
 
     def tell_all(self, reason: str) -> None:
         """Say to every client that the front end is about to close its connection."""
         told = write(control.Closing(reason=reason))
         for socket in list(self._there):
-            task = asyncio.ensure_future(socket.send(told))
+            task = asyncio.ensure_future(_said(socket, told))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
+
+
+async def _said(socket: ServerConnection, text: str) -> None:
+    with suppress(ConnectionClosed):
+        await socket.send(text)
 
 
 class NoSessions:
@@ -102,22 +112,26 @@ class FrontHttp(Http):
         if request.method == "GET" and self.security.knows_host(request.headers.get("host")):
             if path.startswith("/sessions/"):
                 return self._from_engine(path, given)
-            if path == "/metrics" and self.security.access(given) is Access.ALL:
+            if path == "/metrics" and self.security.who(given).operates:
                 return self._all_metrics()
         return Http.respond(self, request)
 
     async def _from_engine(self, path: str, given: str | None) -> HttpResponse:
         assert self.head is not None
-        access = self.security.access(given)
-        if access is Access.NONE and given is None:
-            return unauthorized()
+        who = self.security.who(given)
+        if who.access is Access.NONE and given is None:
+            return unauthorized(who.refusal)
         try:
             route = await self.head.where(path.split("/")[2])
             if route is None:
+                if who.access is Access.NONE:
+                    return unauthorized(who.refusal)
                 return refusal(HTTPStatus.NOT_FOUND, "there is no such session or loop")
             # A session's own token is for its engine to look at.
-            token = given if access is Access.NONE else pass_for(self.secret, access)
-            return await fetched(route.url, quote(path), token or "")
+            token = given if who.access is Access.NONE else pass_for(self.secret, who)
+            answer = await fetched(route.url, quote(path), token or "")
+            # In the words of a session that is nowhere: whose it is concerns nobody else.
+            return unauthorized(who.refusal) if answer.status is HTTPStatus.UNAUTHORIZED else answer
         except (OSError, FailureError, TimeoutError) as error:
             return refusal(HTTPStatus.BAD_GATEWAY, f"the session's engine did not answer: {error}")
 
@@ -128,7 +142,7 @@ class FrontHttp(Http):
             engines = (await self.head.status())["engines"]
         except FailureError:
             engines = {}
-        token = pass_for(self.secret, Access.ALL)
+        token = pass_for(self.secret, OPERATOR)
 
         async def of(name: str, url: str) -> None:
             try:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from safa_server.cluster import directory as rules
 from safa_server.cluster.directory import Directory, EngineFacts
+from safa_server.tenants.quotas import Usage
 from safa_stream.errors import ClusterError, SafaError, SnapshotError
 
 log = logging.getLogger("safa_server.cluster.head")
@@ -116,6 +117,12 @@ class Head:
             return None
         self.directory = rules.promised(self.directory, engine, rows)
         return Route(engine, self.directory.engines[engine].facts.url, 1)
+
+    async def usage(self, tenant: str) -> Usage:
+        """What a tenant has on all engines, listeners aside."""
+        await self._ask_all()
+        own = [one.facts for one in self.directory.sessions.values() if one.facts.tenant == tenant]
+        return Usage(len(own), sum(facts.layers for facts in own))
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """Where a session is, waiting so long for one that changes hands; None where there is none of that name."""

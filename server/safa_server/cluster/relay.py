@@ -15,7 +15,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -28,10 +28,13 @@ from safa_server.cluster.head import Route
 from safa_server.cluster.passes import pass_for
 from safa_server.connection import refusal
 from safa_server.fields import WireError
+from safa_server.guests import Guests
 from safa_server.header import PLAIN, SIZES
 from safa_server.limits import Limits
 from safa_server.metrics import Registry
-from safa_server.security import Access, Security
+from safa_server.principal import Access, Principal
+from safa_server.security import Security
+from safa_server.tenants.quotas import QuotaError, Turnstile, Usage
 from safa_server.wire import Request, parse, read, request_id, write
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.session.livescene import LiveScene
@@ -72,6 +75,8 @@ class Switchboard(Protocol):
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None: ...
 
+    async def usage(self, tenant: str) -> Usage: ...
+
     async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None: ...
 
 
@@ -84,6 +89,7 @@ class Desk:
     security: Security
     limits: Limits
     metrics: Registry
+    turnstile: Turnstile = field(default_factory=Turnstile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,10 @@ class Hearing:
 
 
 class Relay:
-    """See the module. access: what the handshake's token allows."""
+    """See the module. who: who the handshake's token says it is."""
 
-    def __init__(self, client: Client, desk: Desk, access: Access) -> None:
-        self._client, self._desk, self._access = client, desk, access
+    def __init__(self, client: Client, desk: Desk, who: Principal, guests: Guests) -> None:
+        self._client, self._desk, self._who, self._guests = client, desk, who, guests
         self._name = secrets.token_hex(6)
         self._number = 0
         self._asked: dict[int, tuple[int | None, dict[str, Any]]] = {}
@@ -111,11 +117,13 @@ class Relay:
         self._hearing: Hearing | None = None
         self._linked = asyncio.Event()
         self._closing: str | None = None
+        self._cutting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve the client until it goes, or its session ends."""
         messages = aiter(self._client)
         patience = self._desk.limits.first_message_seconds
+        self._known_as(self._who)
         try:
             async with asyncio.timeout(patience):
                 entered = await self._enter(messages)
@@ -133,6 +141,7 @@ class Relay:
         except ConnectionClosed:
             pass
         finally:
+            self._guests.leave(self)
             if self._engine is not None:
                 await self._engine.close()
 
@@ -160,21 +169,35 @@ class Relay:
         """Carry out `open` or `join`. Raises SafaError where it is refused."""
         body = request.body
         if isinstance(body, control.Open):
-            access = self._allowed(body.token)
-            await self._open(body, access, request.id)
+            who = self._identified(body.token)
+            if who.access is Access.NONE:
+                raise WireError("token", who.refusal, "token")
+            await self._open(body, who, request.id)
         elif isinstance(body, control.Join):
-            access = self._allowed(body.token, shown=body.token is not None)
+            # A session's own token is for its engine to look at.
+            who = self._identified(body.token, body.key)
+            if who.access is Access.NONE and body.token is None:
+                raise WireError("token", who.refusal, "token")
             route = await self._desk.switchboard.where(body.session, self._desk.limits.resume_seconds)
+            if route is None and who.access is Access.NONE:
+                raise WireError("token", who.refusal, "token")
             if route is None:
                 raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
-            answer = await self._dial(route, body, access)
+            try:
+                answer = await self._dial(route, replace(body, key=None), who)
+            except Refused as error:
+                if error.answer.code != "token":
+                    raise
+                # In the words of a session that is nowhere: whose it is concerns nobody else.
+                raise WireError("token", who.refusal, "token") from None
             await self._begin(route, body, answer, request.id)
         else:
             raise WireError("not_open", "this connection has no session yet: say open or join first")
 
-    async def _open(self, body: control.Open, access: Access, number: int | None) -> None:
-        if access is not Access.ALL:
+    async def _open(self, body: control.Open, who: Principal, number: int | None) -> None:
+        if who.access is not Access.ALL:
             raise WireError("listen_only", "this token only listens: it opens no session; join one", "token")
+        await self._check_quotas(body, who.tenant)
         tried: list[str] = []
         while True:
             route = await self._desk.switchboard.place(_rows(body), tried)
@@ -188,7 +211,7 @@ class Relay:
                     )
                 )
             try:
-                answer = await self._dial(route, replace(body, token=None), access)
+                answer = await self._dial(route, replace(body, token=None), who)
             except FailureError as error:
                 tried.append(route.engine)
                 decided = isinstance(error, Refused) and error.answer.code != "admission"
@@ -198,16 +221,43 @@ class Relay:
             join = control.Join(session=answer["session"], token=answer["token"], control=True)
             return await self._begin(route, join, answer, number)
 
-    def _allowed(self, given: str | None, shown: bool = False) -> Access:
-        """What the client may do; shown: it has another token, which the session's engine will look at."""
-        access = max(self._access, self._desk.security.access(given))
-        if access is Access.NONE and not shown:
-            raise WireError("token", "the token is missing or wrong", "token")
-        return access
+    async def _check_quotas(self, body: control.Open, tenant: str | None) -> None:
+        """Raises QuotaError where the tenant has as much on all engines as it may have."""
+        tenants = self._desk.security.tenants
+        if tenants is None or tenant is None:
+            return
+        usage, layers = await self._desk.switchboard.usage(tenant), _layers(body)
+        try:
+            self._desk.turnstile.check_open(tenant, tenants.quotas(tenant), usage, layers, time.monotonic())
+        except QuotaError as error:
+            self._desk.metrics.add("safa_sessions_refused_total", reason="quota")
+            self._desk.metrics.add("safa_tenant_refused_total", tenant=tenant, quota=error.quota)
+            raise
 
-    async def _dial(self, route: Route, body: control.Open | control.Join, access: Access) -> dict[str, Any]:
+    def _identified(self, *given: str | None) -> Principal:
+        """Who the client is by the handshake and what else it gave: the one that may do most."""
+        known = [self._who, *(self._desk.security.who(token) for token in given if token)]
+        best = max(known, key=lambda who: who.access)
+        best = best if best.access is not Access.NONE else known[-1]
+        self._known_as(best)
+        return best
+
+    def _known_as(self, who: Principal) -> None:
+        """From now on the client is here by this right, and goes when it ends."""
+        self._who = who
+        self._guests.enter(self, who, self._cut)
+
+    def _cut(self, reason: str) -> None:
+        self._cutting = asyncio.get_running_loop().create_task(self._say_why_and_close(reason))
+
+    async def _say_why_and_close(self, reason: str) -> None:
+        with suppress(ConnectionClosed):
+            await self._client.send(write(control.Closing(reason=reason)))
+        await self._client.close(1008, reason[:120])
+
+    async def _dial(self, route: Route, body: control.Open | control.Join, who: Principal) -> dict[str, Any]:
         """Connect to an engine and have `body` carried out; its answer. Raises Refused, or FailureError."""
-        engine = await _connect(route.url, pass_for(self._desk.secret, access))
+        engine = await _connect(route.url, pass_for(self._desk.secret, who))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await engine.send(write(body, 0))
@@ -238,7 +288,11 @@ class Relay:
         self._hearing = Hearing(route, join, answer["pacing"] != "live", answer["session_rate"], join.from_)
         self._linked.set()
         security = self._desk.security
-        told = {**answer, "guarded": security.token is not None, "listen_token": security.listen_token}
+        told = {
+            **answer,
+            "guarded": security.token is not None,
+            "listen_token": None if self._who.tenant else security.listen_token,
+        }
         del told["id"]
         await self._client.send(_text(told, number))
 
@@ -356,7 +410,9 @@ class Relay:
                     hearing.join.session, hearing.route.engine, hearing.route.epoch, left
                 )
                 if route is not None:
-                    await self._dial(route, replace(hearing.join, from_=hearing.last), Access.LISTEN)
+                    await self._dial(
+                        route, replace(hearing.join, from_=hearing.last), Principal(Access.LISTEN, self._who.tenant)
+                    )
                     self._hearing = hearing = replace(hearing, route=route)
                     await self._again()
                     return True
@@ -401,6 +457,13 @@ async def _connect(url: str, token: str) -> ClientConnection:
         )
     except (OSError, InvalidHandshake) as error:
         raise FailureError(f"cannot connect to {url}: {error}") from None
+
+
+def _layers(body: control.Open) -> int:
+    try:
+        return len(LiveScene.from_value(body.scene).layers)
+    except SafaError:
+        return 1  # the engine will say what is wrong with it
 
 
 def _rows(body: control.Open) -> int:

@@ -19,9 +19,9 @@ from safa_server.cluster.actors import ClusterSettings, RayHead
 from safa_server.cluster.engine import EngineSettings
 from safa_server.cluster.front import front_end
 from safa_server.cluster.head import HeadSettings
-from safa_server.security import Security, tls_context
-from safa_server.serve import stop_on_signals, with_token, write_ready
+from safa_server.serve import security_of, stop_on_signals, with_token, write_ready
 from safa_server.settings import Settings
+from safa_server.tls import renewed_or_none
 from safa_stream.errors import UsageError
 from safa_stream.models.backends.spec import AUTO
 from safa_stream.rayclusters import Cluster, connected
@@ -107,10 +107,10 @@ async def running(settings: Settings, cluster: Cluster, folder: Path, even: bool
 async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callable[[Address], None]) -> None:
     stop = stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
-    security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
-    tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+    security = security_of(settings)
     cluster, folder = found
     async with (
+        renewed_or_none(settings.tls_cert, settings.tls_key) as tls,
         running(settings, cluster, folder) as up,
         front_end(
             settings.host,
