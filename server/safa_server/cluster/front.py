@@ -16,9 +16,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
+from safa_server.cluster.desk import Desk, Switchboard
 from safa_server.cluster.metrics_text import merged
 from safa_server.cluster.passes import pass_for
-from safa_server.cluster.relay import Desk, Relay, Switchboard
+from safa_server.cluster.relay import Relay
 from safa_server.guests import Guests
 from safa_server.http import TEXT, Http, HttpRequest, HttpResponse, refusal, unauthorized
 from safa_server.limits import Limits
