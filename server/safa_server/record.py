@@ -1,4 +1,4 @@
-"""What a session on the air writes into its journal: the session's own lines, its clock's, and what commands are called."""
+"""What a session on the air writes into its journal: its own lines, its clock's, and what commands are called."""
 
 from __future__ import annotations
 
