@@ -20,6 +20,8 @@ from safa_server.outlet import Pace, SocketOutlet
 from safa_server.runner import AdmissionError
 from safa_server.security import Access, same
 from safa_server.station import OpenRequest, Station
+from safa_server.telemetry.observer import Origin
+from safa_server.telemetry.traceparent import Traceparent
 from safa_server.wire import Request, parse, read, request_id, write
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.session.messages import Command, Mix
@@ -38,12 +40,14 @@ _NAMED_FIELD = re.compile(r"(?:\w+ )*field '([\w.\[\]]+)'")
 
 
 class Connection:
-    """See the module. `access`: what the token of the handshake allows; ALL where none is needed."""
+    """See the module. `access`: what the token of the handshake allows; ALL where none is needed. trace: the
+    handshake's `traceparent`, for messages that have none of their own."""
 
-    def __init__(self, socket: ServerConnection, hub: Hub, access: Access) -> None:
+    def __init__(self, socket: ServerConnection, hub: Hub, access: Access, trace: Traceparent | None = None) -> None:
         self._socket = socket
         self._hub = hub
         self._access = access
+        self._trace = trace
         self._outlet = SocketOutlet(socket, hub.limits.write_bytes)
         self._pace = Pace(hub.limits.messages_per_second)
         self._station: Station | None = None
@@ -77,13 +81,14 @@ class Connection:
     async def _take(self, message: str | bytes) -> bool:
         """Do what a message says; whether it was one of those that may come at every picture of a game."""
         number: int | None = None
+        received = time.monotonic_ns()
         try:
             if isinstance(message, bytes):
                 raise WireError("bad_message", "binary messages mean nothing here; commands are JSON texts")
             found = parse(message)
             number = request_id(found)
             request = read(found)
-            await self._carry_out(request)
+            await self._carry_out(request, Origin("websocket", received, request.trace or self._trace))
             return isinstance(request.body, Mix) and request.body.at is None
         except SafaError as error:
             refused = _refusal(error)
@@ -93,7 +98,7 @@ class Connection:
                 await self._socket.close(1008, refused.reason[:120])
             return False
 
-    async def _carry_out(self, request: Request) -> None:
+    async def _carry_out(self, request: Request, origin: Origin) -> None:
         body = request.body
         if self._access is Access.NONE and not isinstance(body, control.Open | control.Join):
             raise WireError("token", "a token is needed: say open or join with it first", "token")
@@ -101,7 +106,7 @@ class Connection:
             raise _listen_only(f"{request.kind} is for who may steer the session")
         match body:
             case control.Open():
-                await self._open(body, request.id)
+                await self._open(body, request.id, origin)
             case control.Join():
                 await self._join(body, request.id)
             case control.Ping():
@@ -111,9 +116,9 @@ class Connection:
                 )
                 await self._socket.send(write(pong, request.id))
             case _:
-                await self._in_session(request, *self._present())
+                await self._in_session(request, origin, *self._present())
 
-    async def _in_session(self, request: Request, station: Station, listener: Listener) -> None:
+    async def _in_session(self, request: Request, origin: Origin, station: Station, listener: Listener) -> None:
         body, command = request.body, None
         if isinstance(body, _STEERING) and not listener.control:
             raise WireError("not_allowed", "this connection listens only; join with control and the session's token")
@@ -125,7 +130,7 @@ class Connection:
                 made = control.ProvenanceIs(number=body.number, provenance=station.provenance(body.number))
                 return await self._socket.send(write(made, request.id))
             case Command():
-                command = station.submit(body)
+                command = station.submit(body, origin)
                 self._hub.metrics.add("safa_commands_total", command=body.name)
             case control.Ack():
                 listener.acknowledged = body.sequence
@@ -144,13 +149,14 @@ class Connection:
         if self._done and listener.control:
             self._hub.end(station, "the session was closed by a client")
 
-    async def _open(self, body: control.Open, number: int | None) -> None:
+    async def _open(self, body: control.Open, number: int | None, origin: Origin) -> None:
         access = self._allowed(body.token, owns=False)
         if access is Access.LISTEN:
             raise _listen_only("it opens no session; join one", "token")
         self._check_free()
         request = OpenRequest(body.scene, body.pacing, body.lead, body.name, body.channels)
         station = await self._hub.open(request)
+        station.observer.opened(station.live, origin)
         if not body.play:
             station.pause()
         try:

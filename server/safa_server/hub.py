@@ -44,8 +44,8 @@ class Hub:
         """A new session for a client; it is closed when nobody comes back to it. Raises SafaError."""
         try:
             station = await self.stations.open(request)
-        except AdmissionError:
-            self.metrics.add("safa_sessions_refused_total", reason="admission")
+        except AdmissionError as error:
+            self.metrics.add("safa_sessions_refused_total", reason=error.cause)
             raise
         self.metrics.add("safa_sessions_opened_total")
         self._own.add(station.id)
@@ -97,6 +97,9 @@ class Hub:
             if station_id in self._own and not fanout.listeners and waited > self.limits.resume_seconds:
                 self.end(station, "nobody came back to it")
         self.metrics.set("safa_sessions", len(self.stations.all()))
+        behind = [listener.behind for fanout in self._fanouts.values() for listener in fanout.listeners]
+        self.metrics.set("safa_frames_waiting", sum(behind))
+        self.metrics.set("safa_listeners_behind", sum(frames > 0 for frames in behind))
 
     def tell_all(self, reason: str) -> None:
         """Say to every client that the server is about to close its connection."""

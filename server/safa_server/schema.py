@@ -21,6 +21,7 @@ from safa_server.fields import LARGEST_WHOLE, LONGEST_TEXT, MOST_PROMPTS, Range,
 from safa_server.limits import Limits
 from safa_server.metrics import FAMILIES
 from safa_server.osc_documents import table_as_markdown
+from safa_server.telemetry.traceparent import LONGEST, PATTERN
 from safa_server.wire import ANSWERS, REQUESTS, Slot, slots
 from safa_stream.scene import WeightedPrompt
 from safa_stream.session.messages import COMMANDS, EVENTS
@@ -82,6 +83,8 @@ def message_schema(name: str, request: bool = True) -> dict[str, Any]:
         "type": {"const": name},
         "id": {"type": ["integer", "null"], "minimum": 0, "maximum": LARGEST_WHOLE},
     }
+    if request:
+        properties["traceparent"] = {"type": ["string", "null"], "pattern": PATTERN, "maxLength": LONGEST}
     required = ["type"]
     for slot in slots(kind):
         properties[slot.name] = _schema(slot.hint, range_of(name, slot.name) if request else None)

@@ -21,6 +21,7 @@ from safa_server.live import Live
 from safa_server.loops import Loops
 from safa_server.runner import Runner
 from safa_server.storage import Storage
+from safa_server.telemetry.observer import Origin
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
@@ -105,6 +106,7 @@ class Station:
         journal: Journal | None = None,
     ) -> None:
         self._runner, self._live, self._storage = runner, live, storage
+        self.observer, self.live, live.name = runner.observer, live, session_id
         self.id, self.token, self.name = session_id, token, request.name
         self.pacing = request.pacing
         #: Whether clients' grants drive it.
@@ -161,7 +163,7 @@ class Station:
 
     # Steering ------------------------------------------------------------------------------------------------------
 
-    def submit(self, command: Command) -> int:
+    def submit(self, command: Command, origin: Origin | None = None) -> int:
         """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it."""
         if self.closed:
             raise UsageError("the session is closed")
@@ -170,6 +172,7 @@ class Station:
             self._runner.admit(more, self._live.groups)
         with self._live.lock:
             number = self._live.session.receive(command)
+            self.observer.took(self._live, command, number, origin)
         self._runner.wake()
         if isinstance(command, Mix):
             # Faders may be moved again before the next block, so their line in the journal is not written yet.
@@ -316,6 +319,7 @@ class Station:
             provenance, grid = self._provenance(), self._live.session.heard_grid
         block = Block(chunk.samples, chunk.start, chunk.sequence, time.monotonic_ns(), provenance, grid, layers)
         self.blocks += 1
+        self.observer.left(self._live, block)
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
         for callback in list(self._block_callbacks):

@@ -35,9 +35,9 @@ class Stations:
     async def open(self, request: OpenRequest) -> Station:
         """A new session. Raises AdmissionError where it could not be kept fed, UsageError for a bad scene."""
         if self.draining:
-            raise AdmissionError("the server is shutting down", retry_after=30.0)
+            raise AdmissionError("the server is shutting down", retry_after=30.0, cause="draining")
         if len(self.all()) >= self.largest:
-            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
+            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0, cause="sessions")
         scene = _scene(request)
         live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
         session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None

@@ -28,6 +28,7 @@ from safa_server.connection import Connection
 from safa_server.http import Http, HttpRequest, HttpResponse, forbidden, refusal, unauthorized
 from safa_server.hub import SWEEP_SECONDS, Hub
 from safa_server.security import Access, token_in
+from safa_server.telemetry.traceparent import Traceparent
 from safa_stream.errors import FailureError
 
 PATH = "/ws"
@@ -213,7 +214,8 @@ class Front:
                 await route.serve(connection)
             else:
                 access = self._hub.security.access(token_in(asked.headers, asked.query))
-                await Connection(connection, self._hub, access).run()
+                trace = Traceparent.read(asked.headers.get("traceparent", ""))
+                await Connection(connection, self._hub, access, trace).run()
         except Exception as error:
             log.error("a connection failed: %s: %s", type(error).__name__, error)
             await connection.close(1011, "the server failed")
