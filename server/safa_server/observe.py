@@ -99,12 +99,15 @@ class Watcher:
             if session_id not in self._watched:
                 self._watched[session_id] = self._watch(station)
             self._registry.set("safa_lead_seconds", station.lead, session=session_id)
-        leads = sorted(one.lead for one in open_now.values() if one.live.urgent and one.playing and one.blocks)
+        playing = [one for one in open_now.values() if one.live.urgent and one.playing and one.blocks]
+        leads = sorted(one.lead for one in playing)
         for share in LEAD_QUANTILES:
             lead = leads[max(0, math.ceil(share * len(leads)) - 1)] if leads else math.nan
             self._registry.set("safa_lead_quantile_seconds", lead, quantile=f"{share:g}")
-        kept = [one.live.kept_at for one in open_now.values() if one.live.kept_at is not None]
+        kept = [one.live.kept_at for one in playing if one.live.kept_at is not None]
         self._registry.set("safa_snapshot_age_seconds", time.monotonic() - min(kept) if kept else math.nan)
+        unkept = 0 if self._stations.storage is None else sum(one.journal is None for one in open_now.values())
+        self._registry.set("safa_sessions_unkept", unkept)
 
     def _watch(self, station: Station) -> Callable[[], None]:
         def happened(event: Event) -> None:
