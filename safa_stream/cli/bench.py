@@ -4,6 +4,9 @@
 many sessions it keeps fed, what listeners cost. `bench soak` has sessions attacked for as long as one likes, counts
 every sample of the others, and ends with exit code 1 where something was wrong.
 
+`bench capacity` measures what sessions, encodings, listeners and relays cost, and says how many machines a number of
+listeners needs.
+
 `bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
 
 `bench panorama` times the ways to join views of pictures, in turns, as ratios to SaFa's: of a model of pictures, or of
@@ -24,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safa_stream.cli import bench_capacity
 from safa_stream.cli.eval_images import add_sizes, maker, methods_of
 from safa_stream.cli.figures import add_common, numbers, progress, tell
 from safa_stream.cli.values import BACKEND, count, duration, positive
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(
         title="of a live server, of backends, or of pictures",
-        metavar="[live|soak|backends|panorama]",
+        metavar="[live|soak|capacity|backends|panorama]",
         dest="what",
         required=False,
     )
@@ -57,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     soak = _part(whats, "soak", "sessions that go on beside hostile clients")
     soak.add_argument("--seconds", type=duration, default=120.0, metavar="TIME", help="how long (default: 120)")
     soak.add_argument("--sessions", type=count, default=4, metavar="N", help="half of them attacked (default: 4)")
+    bench_capacity.add_arguments(_part(whats, "capacity", bench_capacity.ABOUT))
     backends = whats.add_parser("backends", help="the networks on every backend", allow_abbrev=False)
     backends.add_argument("--model", default=argparse.SUPPRESS, help="a model's name or folder (default: builtin)")
     backends.add_argument("--int8", type=Path, metavar="FOLDER",
@@ -81,7 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
     if options.what is not None:
-        parts = {"live": _live, "soak": _soak, "backends": _backends, "panorama": _panorama}
+        parts = {
+            "live": _live,
+            "soak": _soak,
+            "capacity": bench_capacity.run,
+            "backends": _backends,
+            "panorama": _panorama,
+        }
         return parts[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load
