@@ -115,8 +115,8 @@ def test_a_change_is_one_trace_from_the_game_to_the_socket() -> None:
     assert write.end <= arrived + CLOCKS
     # The first block that the server says carries it is the first frame that sounds otherwise.
     assert 0 <= sequence - block.attributes["safa.block"] <= 1
-    assert arrived - write.end < 0.1e9 + 0.02e9 * (sequence - block.attributes["safa.block"])
-    assert (command.begin - sent) < 0.1e9
+    # What no span covers is the client's own, and the network's.
+    assert write.end - command.begin > 0.5 * (arrived - sent)
 
     levels, rows = steps.attributes["safa.noise_levels"], steps.attributes["safa.batch.rows"]
     assert view.attributes["safa.steps"] == len(levels) == len(rows) and levels == sorted(levels, reverse=True)

@@ -20,6 +20,7 @@ from safa_server.control import Close, Grant
 from safa_server.encoding import Encoder, Encoding
 from safa_server.feed import packed
 from safa_server.measuring.capacity import MOST_SESSIONS
+from safa_server.measuring.processes import load
 from safa_server.measuring.servers import Report, Running, running
 from safa_server.measuring.sharing import Crowd, drained, helper
 from safa_server.measuring.twins import next_frame
@@ -64,7 +65,7 @@ class CostPlan:
 
 async def measure(plan: CostPlan, report: Report) -> Costs:
     """All costs. Raises SafaError where something cannot be measured."""
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), load()
     async with running(plan.flags(), report) as server:
         started = time.perf_counter() - began
         idle, _ = await _used(server, plan.window)
@@ -94,6 +95,7 @@ async def measure(plan: CostPlan, report: Report) -> Costs:
     return Costs(
         machine=machine(),
         cores=os.cpu_count() or 1,
+        load=busy,
         model=plan.model,
         idle=idle,
         # What was measured had a listener in f32, which is counted by itself.

@@ -18,9 +18,11 @@ from safa_server.header import PLAIN, SIZES
 from safa_server.measuring.account import Account
 from safa_server.measuring.processes import cpu_seconds
 from safa_server.measuring.servers import Report, Running, stop, within
-from safa_server.measuring.sockets import BUFFER, Socket, dial, framed, place
+from safa_server.measuring.sockets import BUFFER, TEXT, Socket, dial, framed, place
 from safa_server.station import BLOCK
+from safa_server.wire import write
 from safa_stream.errors import FailureError
+from safa_stream.session.messages import Command
 
 #: A view is made at least so often.
 VIEW_SECONDS = 120.0
@@ -98,6 +100,10 @@ class Crowd:
         socket = await self._dial()
         socket.say("join", session=self.session, format=format, id=1)
         await _answer(socket)
+
+    def say(self, command: Command) -> None:
+        """A command, by who opened the session; nobody waits for an answer."""
+        self._sockets[0].send(framed(TEXT, write(command).encode()))
 
     async def view(self) -> None:
         """Wait for the next view."""

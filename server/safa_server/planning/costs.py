@@ -22,15 +22,17 @@ FORMATS = ("f32", "s16", "s24", "opus")
 class Costs:
     """CPU in seconds of one core a second of sound, memory and sizes in bytes.
 
-    idle: a server without sessions; session: one, without its layers; layer: each of them; loop: the part of a session
-    that is the event loop's; encode: by format; listener: one more, by format, in the event loop; relay: taking one
-    session's frames from its engine; relayed: one more listener of a relay; process_bytes, session_bytes; frame_bytes:
-    one with its WebSocket header, by format; start_seconds: until a server takes sessions; layers: the measured CPU of
-    sessions by their layers, which session and layer were fitted to.
+    load: processes that wanted to run in the minute before; idle: a server without sessions; session: one, without
+    its layers; layer: each of them; loop: the part of a session that is the event loop's; encode: by format;
+    listener: one more, by format, in the event loop; relay: taking one session's frames from its engine; relayed:
+    one more listener of a relay; process_bytes, session_bytes; frame_bytes: one with its WebSocket header, by
+    format; start_seconds: until a server takes sessions; layers: the measured CPU of sessions by their layers,
+    which session and layer were fitted to.
     """
 
     machine: str
     cores: int
+    load: float
     model: str
     idle: float
     session: float

@@ -73,9 +73,9 @@ def worlds(costs: Costs, node: Node, largest: int) -> Iterator[tuple[str, World]
         ("so, first fit", {"mean_days": 1.0, "restore_seconds": 1.0, "rule": "first fit"}),
         ("filled to 0.95, no spare", {"scaling": Scaling(fill=0.95, spare=0)}),
         ("so, engines start in 10 min", {"scaling": Scaling(fill=0.95, spare=0), "start_seconds": 600.0}),
-        ("8 tenths of the engines", {"largest": max(1, round(0.8 * peak))}),
+        ("half of the engines that it needs", {"largest": max(1, round(0.5 * peak))}),
     ):
-        yield about, replace(usual, **change)  # type: ignore[arg-type]
+        yield about, replace(usual, **change)
 
 
 def tables(costs: Costs, days: Sequence[Simulated]) -> Mapping[str, Callable[[], str]]:
@@ -99,7 +99,7 @@ def picture(days: Sequence[Simulated]) -> str:
     one = _shown(days)
     per = one.world.room / _mean(one.world)
     hours = [point[0] / 3600 for point in one.day.points]
-    series = {
+    series: dict[str, tuple[list[float], list[float]]] = {
         "sessions": (hours, [point[1] for point in one.day.points]),
         "room of the engines": (hours, [point[2] * per for point in one.day.points]),
     }
@@ -110,11 +110,12 @@ def picture(days: Sequence[Simulated]) -> str:
 def figures(costs: Costs, days: Sequence[Simulated]) -> dict[str, Any]:
     """All that the page is made from, as JSON values."""
     plans = [
-        {"node": node.name, "listeners": n, "sessions": s, "format": format, **_as_dict(need)}
+        {"node": node.name, "listeners": n, "sessions": s, "format": format, "together": together, **_as_dict(need)}
         for node in NODES
         for n, s in _demands()
         for format in ("s16", "opus")
-        for need in (relayed(costs, node, Demand(n, s, PLANNED_LAYERS, format)),)
+        for together in (False, True)
+        for need in (relayed(costs, node, Demand(n, s, PLANNED_LAYERS, format, together)),)
     ]
     simulated_days = [
         {
@@ -135,6 +136,7 @@ def _costs(costs: Costs) -> str:
     per = 1e6 / FRAMES
     rows = [
         ("machine", costs.machine, ""),
+        ("processes that wanted to run in the minute before", f"{costs.load:.1f}", ""),
         ("a server without sessions", f"{costs.idle:.4f}", f"{costs.process_bytes / 2**20:.0f} MB"),
         ("a session, without its layers", f"{costs.session:.4f}", f"{costs.session_bytes / 2**20:.0f} MB"),
         *((f"measured: {n} layer{'s'[: n != '1']}", f"{cpu:.3f}", "") for n, cpu in costs.layers.items()),
@@ -176,7 +178,7 @@ def _nodes(costs: Costs) -> str:
             )
         )
     head = ("node", "sessions of 1 layer", "2", "4", "limit", "listeners by relays, f32", "s16", "opus")
-    return markdown_table(head, rows)
+    return markdown_table(head, rows) + "\n"
 
 
 def _wire(costs: Costs) -> str:
@@ -197,7 +199,7 @@ def _wire(costs: Costs) -> str:
         "Gbit/s for 1000",
         "listeners of one session without relays",
     )
-    return markdown_table(head, rows)
+    return markdown_table(head, rows) + "\n"
 
 
 def _demands() -> Iterator[tuple[int, int]]:
@@ -210,6 +212,7 @@ def _plans(costs: Costs, format: str) -> str:
         demand = Demand(listeners, sessions, PLANNED_LAYERS, format)
         for node in NODES:
             with_relays, without = relayed(costs, node, demand), direct(costs, node, demand)
+            together = relayed(costs, node, replace(demand, together=True))
             rows.append(
                 (
                     f"{listeners:,}".replace(",", " "),
@@ -219,8 +222,12 @@ def _plans(costs: Costs, format: str) -> str:
                     f"{with_relays.engine_nodes} ({with_relays.engine_limit})",
                     f"{with_relays.relays} on {with_relays.relay_nodes} ({with_relays.relay_limit})",
                     _rate(with_relays.engine_bits),
-                    _rate(with_relays.relay_bits),
                     with_relays.nodes,
+                    f"{together.engine_nodes} ({together.engine_limit})",
+                    f"{together.relays} on {together.relay_nodes} ({together.relay_limit})",
+                    _rate(together.engine_bits),
+                    together.nodes,
+                    _rate(with_relays.relay_bits),
                 )
             )
     head = (
@@ -228,13 +235,17 @@ def _plans(costs: Costs, format: str) -> str:
         "sessions",
         "nodes",
         "engines without relays",
-        "engines with relays",
+        "by chance: engines",
         "relays on nodes",
         "engines send",
-        "relays send",
         "nodes in all",
+        "by session: engines",
+        "relays on nodes",
+        "engines send",
+        "nodes in all",
+        "relays send",
     )
-    return markdown_table(head, rows)
+    return markdown_table(head, rows) + "\n"
 
 
 def _bottlenecks(costs: Costs) -> str:

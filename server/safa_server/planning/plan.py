@@ -4,8 +4,9 @@
     direct    listeners are connected to their session's engine: its event loop, one core, writes to all of them
     relays    listeners are connected to front ends, which take each session that they need once, and write to theirs
 
-A process has one event loop, so it never uses more than one core for sockets, whatever the machine has. Listeners of a
-session are spread over all front ends, so each of those takes nearly every session that has listeners enough.
+A process has one event loop, so it never uses more than one core for sockets, whatever the machine has. Where listeners
+choose their relay by chance, every relay takes nearly every session that has listeners enough; where those of a session
+are sent to the same relays, as few take it as can serve them.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is wanted: listeners of so many sessions of so many layers each, all in one format."""
+    """What is wanted: listeners of so many sessions of so many layers each, all in one format. together: whoever hears
+    the same session is sent to the same relays, instead of to any by chance."""
 
     listeners: int
     sessions: int
     layers: float = 2.0
     format: str = "s16"
+    together: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.sessions <= self.listeners:
@@ -91,9 +94,10 @@ def sessions_per_node(costs: Costs, node: Node, demand: Demand, copies: float) -
 
 def listeners_per_relay(costs: Costs, node: Node, demand: Demand) -> tuple[int, str]:
     """How many listeners one front-end process serves, one process a core, and what fills up first."""
-    mean = demand.listeners / demand.sessions
-    # Every listener may need a session that nobody else of this relay hears: then each costs a feed as well.
-    feed = costs.relay / max(1.0, min(mean, mean * _share(costs, demand)))
+    # Whoever hears what nobody else of this relay hears costs its feed as well.
+    mean, most = demand.listeners / demand.sessions, LOOP_FILL / costs.relayed[demand.format]
+    share = 1.0 if demand.together else min(1.0, most / demand.listeners)
+    feed = costs.relay / max(1.0, min(most, mean * share))
     bits = costs.bits(demand.format)
     limits = {
         "event loop": LOOP_FILL / (costs.relayed[demand.format] + feed),
@@ -122,7 +126,7 @@ def relayed(costs: Costs, node: Node, demand: Demand) -> Need:
     relays = -(-demand.listeners // each)
     mean = demand.listeners / demand.sessions
     # A session is taken by as many relays as have a listener of it.
-    copies = expected_relays(mean, relays)
+    copies = max(1.0, mean / each) if demand.together else expected_relays(mean, relays)
     most, tiers = _most_copies(costs, node, demand), 1
     if copies > most:
         # Too many for one event loop: relays take it from relays, each of which serves as many as a relay serves.
@@ -154,11 +158,6 @@ def expected_relays(listeners: float, relays: int) -> float:
 def largest_audience(costs: Costs, format: str) -> float:
     """Listeners that one session can have directly, by its event loop alone."""
     return (LOOP_FILL - costs.loop - costs.encode[format]) / costs.listener[format]
-
-
-def _share(costs: Costs, demand: Demand) -> float:
-    """The share of all listeners that one relay serves, by its event loop."""
-    return min(1.0, LOOP_FILL / costs.relayed[demand.format] / demand.listeners)
 
 
 def _most_copies(costs: Costs, node: Node, demand: Demand) -> float:

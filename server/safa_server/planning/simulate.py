@@ -108,16 +108,18 @@ class Simulation:
     def __init__(self, world: World) -> None:
         self._world, self._day = world, Day()
         self._chance = random.Random(world.seed)
-        self._events: list[tuple[float, int, str, int]] = []
+        self._events: list[tuple[float, int, str, int, int]] = []
         self._order = itertools.count()
         self._free = np.full(0, -math.inf)
         self._on: list[dict[int, float]] = []
+        #: How often each engine's number was opened or let go: events of an earlier life mean nothing.
+        self._lives: list[int] = []
         self._where: dict[int, int] = {}
         self._ready_at: dict[int, float] = {}
         self._used, self._running, self._at, self._refused_before = 0.0, 0, 0.0, 0
         self._enough_since = 0.0
         for _ in range(world.scaling.wanted(world.rate(0) * 60 * world.minutes * self._mean_cost(), world.room)):
-            self._open(self._add(0.0))
+            self._open(self._add(0.0), 0.0)
 
     def run(self) -> Day:
         """To the end of the last day."""
@@ -125,9 +127,8 @@ class Simulation:
         self._later(self._gap(0.0), "arrive")
         self._later(LOOK_SECONDS, "look")
         self._later(0.0, "point")
-        self._later(self._until_failure(0.0), "fail")
         while self._events and self._events[0][0] < end:
-            at, _, what, number = heapq.heappop(self._events)
+            at, _, what, number, life = heapq.heappop(self._events)
             self._pass(at)
             match what:
                 case "arrive":
@@ -137,10 +138,10 @@ class Simulation:
                 case "leave":
                     self._leave(number)
                 case "fail":
-                    self._fail(at)
-                    self._later(self._until_failure(at), "fail")
+                    if life == self._lives[number]:
+                        self._fail(number)
                 case "ready":
-                    self._open(number)
+                    self._open(number, at)
                 case "look":
                     self._scale(at)
                     self._later(at + LOOK_SECONDS, "look")
@@ -190,27 +191,31 @@ class Simulation:
             number = len(self._on)
             self._free = np.append(self._free, -math.inf)
             self._on.append({})
+            self._lives.append(0)
         self._ready_at[number] = ready
         return number
 
-    def _open(self, number: int) -> None:
-        if self._ready_at.pop(number, None) is not None:
-            self._free[number] = self._world.room
-            self._running += 1
-            self._day.most_engines = max(self._day.most_engines, self._running)
+    def _open(self, number: int, at: float) -> None:
+        del self._ready_at[number]
+        self._free[number] = self._world.room
+        self._running += 1
+        self._lives[number] += 1
+        self._day.most_engines = max(self._day.most_engines, self._running)
+        lasts = self._chance.expovariate(1 / (self._world.mean_days * DAY))
+        self._later(at + lasts, "fail", number, self._lives[number])
 
-    def _fail(self, at: float) -> None:
+    def _close(self, number: int) -> None:
+        self._free[number] = -math.inf
+        self._running -= 1
+        self._lives[number] += 1
+
+    def _fail(self, engine: int) -> None:
         """Its sessions go on where there is room, on all who take some at once, on each one after the other."""
-        running = np.flatnonzero(np.isfinite(self._free))
-        if not len(running):
-            return
         world, day = self._world, self._day
-        engine = int(self._chance.choice(list(running)))
         sessions = dict(self._on[engine])
         for session in sessions:
             self._take(session, engine)
-        self._free[engine] = -math.inf
-        self._running -= 1
+        self._close(engine)
         day.failures += 1
         restored: dict[int, int] = {}
         for session, cost in sessions.items():
@@ -255,7 +260,7 @@ class Simulation:
             self._used -= cost
             self._put(session, cost, target)
         self._day.moved += len(targets)
-        self._running -= 1
+        self._close(engine)
 
     # Time and chance -----------------------------------------------------------------------------------------------
 
@@ -269,8 +274,8 @@ class Simulation:
         self._refused_before = self._day.refused
         self._day.points.append((at, len(self._where), self._running, refused))
 
-    def _later(self, at: float, what: str, number: int = 0) -> None:
-        heapq.heappush(self._events, (at, next(self._order), what, number))
+    def _later(self, at: float, what: str, number: int = 0, life: int = 0) -> None:
+        heapq.heappush(self._events, (at, next(self._order), what, number, life))
 
     def _peak(self) -> float:
         return self._world.rate(DAY / 2)
@@ -278,9 +283,6 @@ class Simulation:
     def _gap(self, at: float) -> float:
         """When the next may come, by the busiest hour's rate; thinned when it does."""
         return at + self._chance.expovariate(self._peak())
-
-    def _until_failure(self, at: float) -> float:
-        return at + self._chance.expovariate(max(1, self._running) / (self._world.mean_days * DAY))
 
     def _cost(self) -> float:
         costs, likely = zip(*self._world.costs, strict=True)

@@ -110,7 +110,7 @@ class Journeys:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._of: dict[Live, Journey] = {}
-        # Taken anew with every trace: over weeks the clock on the wall is set, and the other one is not.
+        # Taken anew whenever a trace begins: over weeks the clock on the wall is set, and the other one is not.
         self._wall = _wall()
 
     def take(self, fact: facts.Fact) -> None:
@@ -309,8 +309,15 @@ def _answered(journey: Journey, work: Work) -> list[Asked]:
 
 
 def _wall() -> int:
-    """What has to be added to the monotonic clock for nanoseconds since 1970."""
-    return time.time_ns() - time.monotonic_ns()
+    """What has to be added to the monotonic clock for nanoseconds since 1970.
+
+    Of three readings the one that took the least: another thread may run between two of its lines.
+    """
+    found = []
+    for _ in range(3):
+        before, now, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        found.append((after - before, now - (before + after) // 2))
+    return min(found)[1]
 
 
 def _delay(live: Live) -> int:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from safa_server.telemetry.observer import Observer
@@ -22,8 +20,6 @@ BY_VARIABLES = "otel"
 INSTALL = "traces need OpenTelemetry: pip install 'safa-stream[telemetry]'"
 #: What is left at the end may take so long.
 FLUSH_SECONDS = 3.0
-
-log = logging.getLogger("safa_server.telemetry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +66,7 @@ class Tracing:
             raise UsageError(f"{INSTALL} ({error})") from None
         from safa_server.telemetry.journeys import Journeys
         from safa_server.telemetry.recorder import Recorder
+        from safa_server.telemetry.sending import Sending
 
         # It has a line for every try of every batch; what an operator has to know is told here, once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
@@ -77,8 +74,8 @@ class Tracing:
         resource = Resource.create()
         if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: "safa-stream"}))
-        exporter = OTLPSpanExporter(endpoint=settings.endpoint)
-        self._sending = _Told(exporter, settings.endpoint or "the collector of OTEL_EXPORTER_OTLP_ENDPOINT")
+        where = settings.endpoint or "the collector that OTEL_* variables name"
+        self._sending = Sending(OTLPSpanExporter(endpoint=settings.endpoint), where)
         self._processor = BatchSpanProcessor(self._sending)
         provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(self._processor)
@@ -101,34 +98,3 @@ class Tracing:
         flushing.join(FLUSH_SECONDS)
         if flushing.is_alive():
             self._sending.shutdown()
-
-
-class _Told:
-    """An exporter whose trouble is told once, and once more when it is over; spans that it lost are counted."""
-
-    def __init__(self, exporter: Any, where: str) -> None:
-        self._exporter, self._where = exporter, where
-        self._away = False
-        self.observer: Observer | None = None
-
-    def export(self, spans: Sequence[Any]) -> Any:
-        """On the SDK's thread."""
-        result = self._exporter.export(spans)
-        failed = result.name != "SUCCESS"
-        if failed and self.observer is not None:
-            self.observer.lost += len(spans)
-        if failed != self._away:
-            self._away = failed
-            if failed:
-                log.warning("%s takes no traces; they are lost until it does", self._where)
-            else:
-                log.info("%s takes traces again", self._where)
-        return result
-
-    def shutdown(self) -> None:
-        """At the end."""
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits here."""
-        return True
