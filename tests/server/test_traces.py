@@ -13,18 +13,23 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from safa_server.address import Address
 from safa_server.client import SafaClient
 from safa_server.measuring.twins import DIFFERENT, Twin, next_frame
 from safa_server.serve import serve
 from safa_server.settings import Settings
+from safa_server.telemetry.journeys import Journeys
 from safa_server.telemetry.recorder import Recorder
 from safa_server.telemetry.traceparent import Traceparent
 from safa_stream.errors import UsageError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.messages import Mix, Prompt
+from tests.server import ws_rig
 from tests.server.collector import Collector, Told, collecting
 from tests.server.osc_rig import packet
 
@@ -182,6 +187,57 @@ def test_ratio_and_variables_and_the_handshakes_header(monkeypatch: pytest.Monke
     assert {span.trace for span in collector.spans} == {GAME.split("-")[1]}
     assert {span.service for span in collector.spans} == {"forest"}
     assert all(headers.get("Api-Key", headers.get("api-key")) == "secret" for headers in collector.headers)
+
+
+def test_what_is_superseded_and_what_waits_is_followed_to_its_block() -> None:
+    """A prompt whose view another one throws away, one that waits for its time, a layer that is new."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    recorder = Recorder(Journeys(provider.get_tracer("test")).take)
+    recorder.start()
+
+    def of(name: str, number: int) -> list[Any]:
+        """Spans of a name in the trace of a command."""
+        (command,) = [one for one in spans.get_finished_spans() if one.attributes.get("safa.command.number") == number]
+        trace = command.context.trace_id
+        return [one for one in spans.get_finished_spans() if one.name == name and one.context.trace_id == trace]
+
+    async def listen() -> None:
+        async with ws_rig.serving(observer=recorder) as rig, ws_rig.client(rig) as client:
+            opened = await client.ask("open", scene="rain")
+            await client.hear(10)
+            at = client.frames[-1][0].start + 48_000 * 2
+            first = await client.ask("prompt", prompts="birds", now=True, morph=0)
+            second = await client.ask("prompt", prompts="wind", now=True, morph=0)
+            waits = await client.ask("prompt", prompts="fire", at=at, morph=0)
+            added = await client.ask("layer.add", prompts="birds")
+            numbers.extend(one["command"] for one in (first, second, waits, added))
+            numbers.append(at + opened["state"]["delay"])
+            while client.frames[-1][0].start < at + 9_600:
+                await client.read()
+
+    numbers: list[int] = []
+    ws_rig.run(listen())
+    recorder.stop()
+    first, second, waits, added, heard = numbers
+    view = [one for one in of("view", second) if not one.attributes["safa.dropped"]][-1]
+    assert view.attributes["safa.aim"] == "cut"
+    # The first prompt's own view was dropped, or it was not begun yet: then the second's answers both.
+    linked = {link.context.span_id for link in view.links}
+    (asked,) = of("command prompt", first)
+    dropped = [one for one in of("view", first) if one.attributes["safa.dropped"]]
+    done = [one for one in of("view", first) if not one.attributes["safa.dropped"]]
+    assert done or asked.context.span_id in linked, (dropped, linked)
+    block = of("block", waits)[-1]
+    sample = block.attributes["safa.sample"]
+    assert abs(sample - heard) <= 960, "the nearest frame of 40 ms"
+    assert block.attributes["safa.block.start"] <= sample < block.attributes["safa.block.start"] + 960
+    new = of("view", added)[-1]
+    assert new.attributes["safa.view"] == 0 and new.attributes["safa.layer"] == 1
+    for number in (second, waits, added):
+        assert len(of("write", number)) == len(of("block", number)) >= 1
+    assert recorder.lost == 0
 
 
 def test_traceparents() -> None:

@@ -33,11 +33,12 @@ class Took(NamedTuple):
 
 
 class Began(NamedTuple):
-    """A view was begun."""
+    """A view was begun. told: the session's samples from which on it is told of commands that wait, by number."""
 
     live: Live
     at: int
     work: Work
+    told: dict[int, int]
 
 
 class Stepped(NamedTuple):

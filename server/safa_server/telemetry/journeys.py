@@ -7,13 +7,16 @@
        └─────── block ─ write                 where no view is needed: gains, pans, ramps
 
 A view that nobody asked for begins a trace of its own, with a link to the command that its layer was last told by. One
-that answers several commands is in the first one's trace and has links to the others. Pure but for the tracer.
+that answers several commands is in the trace of the last that did not wait, and has links to the others, whose traces
+go on with their block. What a view was to answer that was thrown away is answered by the one in its place. Pure but for
+the tracer.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,13 +56,13 @@ class Asked:
     command: m.Command | None = None
     number: int = 0
 
-    def wants(self, work: Work) -> bool:
-        """Whether a view that is begun now answers it."""
+    def wants(self, work: Work, told: Collection[int]) -> bool:
+        """Whether a view that is begun now answers it. told: numbers of the waiting commands that it is told of."""
         command = self.command
         if work.layer not in self.layers:
             return False
         if command is not None and (command.at is not None or command.quantise is not None):
-            return self.number in work.foretold
+            return self.number in told
         return work.base.views.index == 0 or not isinstance(command, m.AddLayer)
 
     def answered(self, work: Work) -> None:
@@ -71,10 +74,11 @@ class Asked:
 
 @dataclass(slots=True)
 class Making:
-    """A view in the making: what it answers, and its steps so far."""
+    """A view in the making: what it answers, from which sample on (where that waits), and its steps so far."""
 
     began: int
     asked: list[Asked]
+    told: dict[int, int]
     first_step: int = 0
     last_step: int = 0
     rows: list[int] = field(default_factory=list)
@@ -126,7 +130,8 @@ class Journeys:
                 self._took(fact, self._journey(fact.live))
             case facts.Began():
                 journey = self._journey(fact.live)
-                journey.making[fact.work] = Making(fact.at, _answered(journey, fact.work))
+                asked = _answered(journey, fact.work, fact.told)
+                journey.making[fact.work] = Making(fact.at, asked, fact.told)
             case facts.Decoded():
                 self._decoded(fact, self._journey(fact.live))
             case facts.GaveUp():
@@ -190,23 +195,23 @@ class Journeys:
         if making is None:
             return
         # A session's first views are begun before its opening can be told.
-        asked = making.asked or _answered(journey, fact.work)
+        asked = making.asked or _answered(journey, fact.work, ())
         span = self._view(fact.live, fact.work, making, asked, journey, fact.at, dropped=fact.heard is None)
         attributes = {"safa.decode.groups": fact.live.groups}
         self._span("decode", fact.at - fact.lasted, fact.at, set_span_in_context(span), attributes)
-        if fact.heard is not None:
-            journey.due.append(Due(fact.heard + _delay(fact.live), span, fact.at))
+        if fact.heard is None:
+            return _ask_again(journey, asked, fact.work)
+        for one in asked or [None]:
+            sample = fact.heard if one is None else max(fact.heard, making.told.get(one.number, 0))
+            parent = span if one is None or one is _main(asked, making) else one.span
+            journey.due.append(Due(sample + _delay(fact.live), parent, fact.at))
 
     def _gave_up(self, fact: facts.GaveUp, journey: Journey) -> None:
         making = journey.making.pop(fact.work, None)
         if making is None:
             return
         self._view(fact.live, fact.work, making, making.asked, journey, fact.at, dropped=True)
-        # The view that is made in its place answers what it was to answer.
-        for asked in reversed(making.asked):
-            asked.layers.add(fact.work.layer)
-            if asked not in journey.asked:
-                journey.asked.appendleft(asked)
+        _ask_again(journey, making.asked, fact.work)
 
     def _view(
         self, live: Live, work: Work, making: Making, asked: list[Asked], journey: Journey, end: int, dropped: bool
@@ -214,11 +219,11 @@ class Journeys:
         """The view's span, with those of its waiting and of its steps in it."""
         if not asked:
             self._wall = _wall()
-        first = asked[0] if asked else None
-        begin = min(making.began, first.at) if first else making.began
-        before = journey.told.get(work.layer)
-        others = [one.span.get_span_context() for one in asked[1:]] if first else ([before] if before else [])
-        parent = set_span_in_context(first.span) if first else Context()
+        main, before = _main(asked, making), journey.told.get(work.layer)
+        begin = min(making.began, main.at) if main else making.began
+        others = [one.span.get_span_context() for one in asked if one is not main]
+        others += [before] if before and not main else []
+        parent = set_span_in_context(main.span) if main else Context()
         attributes = {
             "safa.session": live.name,
             "safa.layer": work.layer,
@@ -229,8 +234,8 @@ class Journeys:
             "safa.dropped": dropped,
         }
         span = self._span("view", begin, end, parent, attributes, links=others)
-        if asked:
-            journey.told[work.layer] = asked[-1].span.get_span_context()
+        if main:
+            journey.told[work.layer] = main.span.get_span_context()
         inside = set_span_in_context(span)
         self._span("waiting", begin, making.first_step or end, inside, {})
         if making.first_step:
@@ -298,14 +303,27 @@ class Journeys:
         return span
 
 
-def _answered(journey: Journey, work: Work) -> list[Asked]:
+def _answered(journey: Journey, work: Work, told: Collection[int]) -> list[Asked]:
     """What a view that is begun now answers; who has had all answers waits no more."""
-    found = [asked for asked in journey.asked if asked.wants(work)]
+    found = [asked for asked in journey.asked if asked.wants(work, told)]
     for asked in found:
         asked.answered(work)
         if not asked.layers:
             journey.asked.remove(asked)
     return found
+
+
+def _ask_again(journey: Journey, asked: list[Asked], work: Work) -> None:
+    """The view that is made in the place of one that was thrown away answers what that was to answer."""
+    for one in reversed(asked):
+        one.layers.add(work.layer)
+        if one not in journey.asked:
+            journey.asked.appendleft(one)
+
+
+def _main(asked: list[Asked], making: Making) -> Asked | None:
+    """The command in whose trace a view is: the last that did not wait, else the last, None where nobody asked."""
+    return next((one for one in reversed(asked) if one.number not in making.told), asked[-1] if asked else None)
 
 
 def _wall() -> int:

@@ -62,7 +62,10 @@ class Recorder(Observer):
         self._tell(facts.Took(live, time.monotonic_ns(), command, number, state.position, layers, origin))
 
     def began(self, live: Live, work: Work) -> None:
-        self._tell(facts.Began(live, time.monotonic_ns(), work))
+        # The work forgets what it was told ahead when the command's time comes.
+        origin, per_frame = work.base.origin, work.model.facts.samples_per_frame
+        told = {number: origin + round(frame * per_frame) for number, frame in work.foretold.items()}
+        self._tell(facts.Began(live, time.monotonic_ns(), work, told))
 
     def stepped(self, works: Sequence[Work], rows: int, seconds: float) -> None:
         self._tell(facts.Stepped(time.monotonic_ns(), tuple(works), rows, round(seconds * 1e9)))
