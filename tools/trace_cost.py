@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import statistics
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from safa_server.measuring.servers import measured, running
 from safa_server.measuring.sharing import Crowd, Window
@@ -21,6 +23,7 @@ from safa_stream.scene import parse_prompts
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.messages import Mix
 
+BEFORE = "none, in the other version"
 SESSIONS, COMMANDS_A_SECOND = 3, 20.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -30,8 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=4, help="of all ways, in turns (default: 4)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement, at least (default: 20)")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another version, its server in turns as well")
     options = parser.parse_args()
-    found = measured(turns(options.rounds, options.seconds))
+    found = measured(turns(options.rounds, options.seconds, options.against))
     rows = []
     for name, windows in found.items():
         rows.append((name, *(shown([getattr(one, what) for one in windows]) for what in ("loop", "layer"))))
@@ -46,15 +50,22 @@ def shown(values: list[float]) -> str:
     return f"{statistics.median(values):.4f} ({min(values):.4f} to {max(values):.4f})"
 
 
-async def turns(rounds: int, seconds: float) -> dict[str, list[Window]]:
+async def turns(rounds: int, seconds: float, against: Path | None) -> dict[str, list[Window]]:
     """Windows of each way."""
+    own = os.environ.get("PYTHONPATH", "")
     async with collector() as url:
         ways = {"none": (), "all": ("--trace", url), "1 in 100": ("--trace", url, "--trace-ratio", "0.01")}
+        if against is not None:
+            ways = {BEFORE: (), **ways}
         found: dict[str, list[Window]] = {name: [] for name in ways}
         for number in range(rounds):
             for name, flags in ways.items():
                 print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
+                if against is not None and name == BEFORE:
+                    paths = (str(against / part) for part in (".", "server", "exporters"))
+                    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
                 found[name].append(await window(flags, seconds))
+                os.environ["PYTHONPATH"] = own
     return found
 
 
