@@ -68,11 +68,11 @@ def worlds(costs: Costs, node: Node, largest: int) -> Iterator[tuple[str, World]
     peak = usual.scaling.wanted(most * 1.6 * _mean(usual), usual.room)
     for about, change in (
         ("an engine fails every day", {"mean_days": 1.0}),
-        ("so, 4 s of lead", {"mean_days": 1.0, "lead": 4.0}),
-        ("so, restoring takes 1 s each", {"mean_days": 1.0, "restore_seconds": 1.0}),
-        ("so, first fit", {"mean_days": 1.0, "restore_seconds": 1.0, "rule": "first fit"}),
+        ("that, 4 s of lead", {"mean_days": 1.0, "lead": 4.0}),
+        ("that, restoring takes 1 s each", {"mean_days": 1.0, "restore_seconds": 1.0}),
+        ("that, and first fit", {"mean_days": 1.0, "restore_seconds": 1.0, "rule": "first fit"}),
         ("filled to 0.95, no spare", {"scaling": Scaling(fill=0.95, spare=0)}),
-        ("so, engines start in 10 min", {"scaling": Scaling(fill=0.95, spare=0), "start_seconds": 600.0}),
+        ("that, engines start in 10 min", {"scaling": Scaling(fill=0.95, spare=0), "start_seconds": 600.0}),
         ("half of the engines that it needs", {"largest": max(1, round(0.5 * peak))}),
     ):
         yield about, replace(usual, **change)
@@ -220,11 +220,11 @@ def _plans(costs: Costs, format: str) -> str:
                     node.name.partition(":")[0],
                     "-" if without is None else f"{without.engine_nodes} ({without.engine_limit})",
                     f"{with_relays.engine_nodes} ({with_relays.engine_limit})",
-                    f"{with_relays.relays} on {with_relays.relay_nodes} ({with_relays.relay_limit})",
+                    _relays(with_relays),
                     _rate(with_relays.engine_bits),
                     with_relays.nodes,
                     f"{together.engine_nodes} ({together.engine_limit})",
-                    f"{together.relays} on {together.relay_nodes} ({together.relay_limit})",
+                    _relays(together),
                     _rate(together.engine_bits),
                     together.nodes,
                     _rate(with_relays.relay_bits),
@@ -246,6 +246,11 @@ def _plans(costs: Costs, format: str) -> str:
         "relays send",
     )
     return markdown_table(head, rows) + "\n"
+
+
+def _relays(need: Need) -> str:
+    tiers = ", two tiers" if need.tiers > 1 else ""
+    return f"{need.relays} on {need.relay_nodes} ({need.relay_limit}{tiers})"
 
 
 def _bottlenecks(costs: Costs) -> str:
