@@ -1,6 +1,9 @@
-"""What traces cost a server: CPU time without, with all, and with one in a hundred, measured in turns.
+"""What traces cost a server: CPU time without, with all, and with one in a hundred, side by side; and a call's, alone.
 
-python tools/trace_cost.py --rounds 4 --seconds 20
+python tools/trace_cost.py --rounds 6 --seconds 15 --against ../another-checkout
+
+Servers run at the same time, so that what else the machine does is the same for all: a figure is beside that of the
+server without traces in the same window. Linux only.
 """
 
 from __future__ import annotations
@@ -11,81 +14,90 @@ import os
 import re
 import statistics
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import numpy as np
+
+from safa_server.listener import Sent
+from safa_server.live import Live
 from safa_server.measuring.servers import measured, running
 from safa_server.measuring.sharing import Crowd, Window
+from safa_server.station import BLOCK, Block
+from safa_server.telemetry.observer import NOBODY, Observer
+from safa_server.telemetry.tracing import TraceSettings, Tracing
 from safa_stream.evaluation.bench import machine
 from safa_stream.evaluation.tables import text_table
+from safa_stream.models import load
 from safa_stream.scene import parse_prompts
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.messages import Mix
+from safa_stream.session.session import Session
+from safa_stream.session.tempo import Grid
 
-BEFORE = "none, in the other version"
-SESSIONS, COMMANDS_A_SECOND = 3, 20.0
+NONE, BEFORE = "none", "none, other version"
+COMMANDS_A_SECOND, CALLS = 20.0, 20_000
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SCENE = LiveScene((LayerScene(0, parse_prompts("rain"), seed=0),))
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=4, help="of all ways, in turns (default: 4)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement, at least (default: 20)")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another version, its server in turns as well")
+    parser.add_argument("--rounds", type=int, default=6, help="windows (default: 6)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each, at least (default: 15)")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another version, its server as well")
     options = parser.parse_args()
-    found = measured(turns(options.rounds, options.seconds, options.against))
-    rows = []
-    for name, windows in found.items():
-        rows.append((name, *(shown([getattr(one, what) for one in windows]) for what in ("loop", "layer"))))
-    print(machine())
-    print(f"{SESSIONS} sessions, {COMMANDS_A_SECOND:g} commands a second to one of them; median (least to most)")
-    print(text_table(("traces", "event loop, CPU s/s", "all else, CPU s for a second of a layer"), rows))
+    off, on = one_call(NOBODY), measured(traced_call())
+    found = measured(beside(options.rounds, options.seconds, options.against))
+    print(f"{machine()}; one session with a listener, {COMMANDS_A_SECOND:g} commands a second")
+    rows = [(name, *(shown(found, name, what) for what in ("loop", "process"))) for name in found]
+    print(text_table(("traces", "event loop, CPU s/s", "beside none", "process, CPU s/s", "beside none"), [
+        (name, *loop, *process) for name, loop, process in rows
+    ]))  # fmt: skip
+    print(f"\na block's two calls on the event loop: {1e6 * off:.2f} us without traces, {1e6 * on:.2f} us with")
     return 0
 
 
-def shown(values: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.4f} ({min(values):.4f} to {max(values):.4f})"
+def shown(found: Mapping[str, list[Window]], name: str, what: str) -> tuple[str, str]:
+    """(median, median of the ratios to the server without traces in the same window, and their range)."""
+    values, base = ([getattr(one, what) for one in found[each]] for each in (name, NONE))
+    ratios = [value / other for value, other in zip(values, base, strict=True)]
+    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    return f"{statistics.median(values):.4f}", spread
 
 
-async def turns(rounds: int, seconds: float, against: Path | None) -> dict[str, list[Window]]:
-    """Windows of each way."""
-    own = os.environ.get("PYTHONPATH", "")
-    async with collector() as url:
-        ways = {"none": (), "all": ("--trace", url), "1 in 100": ("--trace", url, "--trace-ratio", "0.01")}
-        if against is not None:
-            ways = {BEFORE: (), **ways}
+async def beside(rounds: int, seconds: float, against: Path | None) -> dict[str, list[Window]]:
+    """Windows of each way, all at once."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(collector())
+        ways: dict[str, tuple[str, ...]] = {
+            NONE: (),
+            **({} if against is None else {BEFORE: ()}),
+            "all": ("--trace", url),
+            "1 in 100": ("--trace", url, "--trace-ratio", "0.01"),
+        }
+        crowds: dict[str, Crowd] = {}
+        own = os.environ.get("PYTHONPATH", "")
+        for name, flags in ways.items():
+            if against is not None and name == BEFORE:
+                parts = (str(against / part) for part in (".", "server", "exporters"))
+                os.environ["PYTHONPATH"] = os.pathsep.join(parts)
+            server = await stack.enter_async_context(running(flags, lambda line: None))
+            os.environ["PYTHONPATH"] = own
+            crowds[name] = Crowd(server)
+            stack.push_async_callback(crowds[name].leave)
+            await crowds[name].open(SCENE.as_dict())
+            stack.callback(asyncio.create_task(faders(crowds[name])).cancel)
         found: dict[str, list[Window]] = {name: [] for name in ways}
         for number in range(rounds):
-            for name, flags in ways.items():
-                print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
-                if against is not None and name == BEFORE:
-                    paths = (str(against / part) for part in (".", "server", "exporters"))
-                    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-                found[name].append(await window(flags, seconds))
-                os.environ["PYTHONPATH"] = own
-    return found
-
-
-async def window(flags: tuple[str, ...], seconds: float) -> Window:
-    """One server, its sessions, and a game that moves a fader of the first."""
-    scene = LiveScene((LayerScene(0, parse_prompts("rain"), seed=0),)).as_dict()
-    async with running(("--layers", "64", *flags), lambda line: None) as server:
-        crowds = [Crowd(server) for _ in range(SESSIONS)]
-        try:
-            for crowd in crowds:
-                await crowd.open(scene)
-                await crowd.view()
-            moving = asyncio.create_task(faders(crowds[0]))
-            found = await crowds[0].window(seconds)
-            moving.cancel()
-            # What all of them had made, in the window that the first one's views bound.
-            return Window(found.process, found.loop, found.frames, SESSIONS * found.made)
-        finally:
-            for crowd in crowds:
-                await crowd.leave()
+            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+            windows = await asyncio.gather(*(crowd.window(seconds) for crowd in crowds.values()))
+            for name, window in zip(crowds, windows, strict=True):
+                found[name].append(window)
+        return found
 
 
 async def faders(crowd: Crowd) -> None:
@@ -95,6 +107,36 @@ async def faders(crowd: Crowd) -> None:
         crowd.say(Mix(layer=0, gain=-(number % 12) / 2))
         number += 1
         await asyncio.sleep(1 / COMMANDS_A_SECOND)
+
+
+def one_call(observer: Observer) -> float:
+    """Seconds of this thread that telling of one block takes."""
+    live = Live(Session.begin(load("builtin"), SCENE), 8.0, True)
+    block = Block(np.zeros((2, BLOCK), np.float32), 0, 0, time.monotonic_ns(), 1, Grid(48_000))
+    sent = Sent(1, 7732)
+
+    def tell() -> None:
+        observer.left(live, block)
+        observer.wrote(live, block, sent, 1, 1e-4)
+
+    return min(_timed(tell) for _ in range(5))
+
+
+def _timed(call: Callable[[], None]) -> float:
+    began = time.thread_time()
+    for _ in range(CALLS):
+        call()
+    return (time.thread_time() - began) / CALLS
+
+
+async def traced_call() -> float:
+    """The same, with traces."""
+    async with collector() as url:
+        tracing = Tracing(TraceSettings(url))
+        try:
+            return await asyncio.to_thread(one_call, tracing.observer)
+        finally:
+            await asyncio.to_thread(tracing.close)
 
 
 @asynccontextmanager
