@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safa_stream.cli.figures import progress, tell, write
+from safa_stream.cli.figures import progress, write
 from safa_stream.cli.values import count, positive
 
 ABOUT = "what sessions and listeners cost here, and how many machines that makes"
@@ -34,7 +35,6 @@ def run(options: argparse.Namespace) -> int:
     from safa_server.planning.costs import Costs
     from safa_server.sections import with_tables
     from safa_stream.errors import UsageError
-    from safa_stream.evaluation.tables import to_json
 
     report = progress(options.quiet)
     # Before minutes are spent.
@@ -57,9 +57,10 @@ def run(options: argparse.Namespace) -> int:
     found, tables = page.figures(costs, days), page.tables(costs, days)
     if text is not None:
         write(options.out, with_tables(text, tables))
-        write(options.out.with_suffix(".json"), to_json(found) + "\n")
+        write(options.out.with_suffix(".json"), json.dumps(found) + "\n")
         write(options.out.with_name(f"{options.out.stem}-day.svg"), page.picture(days))
-    tell(options.json, found, _as_text(tables))
+    # Every digit: costs are read again.
+    print(json.dumps(found) if options.json else _as_text(tables))
     return 0
 
 
