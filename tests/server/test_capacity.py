@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safa_server.measuring import sharing
 from safa_server.measuring.costs import _encoded
 from safa_server.measuring.sharing import drained, helper
 from safa_server.planning import page
@@ -175,7 +176,9 @@ def test_sizes_and_costs_of_encodings() -> None:
     assert sizes["opus"] < 1000 and all(0 < cost < 1 for cost in costs.values())
 
 
-def test_a_relay_writes_what_the_engine_wrote_to_all_of_its_listeners() -> None:
+def test_a_relay_writes_what_the_engine_wrote_to_all_of_its_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "SETTLE_SECONDS", 0.2)
+
     async def test() -> None:
         async with serving() as rig, client(rig) as listener:
             opened = await listener.ask("open", scene="rain", format="s16")

@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from socket import AF_INET, SOCK_DGRAM, socket
 from typing import Any
@@ -19,16 +19,21 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from safa_server.address import Address
 from safa_server.client import SafaClient
+from safa_server.live import Live
 from safa_server.measuring.twins import DIFFERENT, Twin, next_frame
 from safa_server.serve import serve
 from safa_server.settings import Settings
+from safa_server.telemetry import tracing
 from safa_server.telemetry.journeys import Journeys
+from safa_server.telemetry.observer import Origin
 from safa_server.telemetry.recorder import Recorder
 from safa_server.telemetry.traceparent import Traceparent
 from safa_stream.errors import UsageError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.livescene import LayerScene, LiveScene
 from safa_stream.session.messages import Mix, Prompt
+from safa_stream.session.session import Session
+from safa_stream.stream import step_views
 from tests.server import ws_rig
 from tests.server.collector import Collector, Told, collecting
 from tests.server.osc_rig import packet
@@ -69,7 +74,9 @@ def named(spans: list[Told], name: str, **attributes: Any) -> list[Told]:
 
 
 def below(spans: list[Told], parent: Told, name: str) -> Told:
-    (found,) = [span for span in spans if span.parent == parent.id and span.name == name]
+    """The one span of a name in another; views that were thrown away do not count."""
+    named = [span for span in spans if span.parent == parent.id and span.name == name]
+    (found,) = [span for span in named if not span.attributes.get("safa.dropped", False)]
     return found
 
 
@@ -191,10 +198,7 @@ def test_ratio_and_variables_and_the_handshakes_header(monkeypatch: pytest.Monke
 
 def test_what_is_superseded_and_what_waits_is_followed_to_its_block() -> None:
     """A prompt whose view another one throws away, one that waits for its time, a layer that is new."""
-    spans = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(spans))
-    recorder = Recorder(Journeys(provider.get_tracer("test")).take)
+    spans, recorder = in_memory()
     recorder.start()
 
     def of(name: str, number: int) -> list[Any]:
@@ -240,6 +244,49 @@ def test_what_is_superseded_and_what_waits_is_followed_to_its_block() -> None:
     assert recorder.lost == 0
 
 
+def test_a_view_that_was_begun_before_a_command_does_not_answer_it() -> None:
+    spans, recorder = in_memory()
+    model = ws_rig.toy_48k()
+    live = Live(Session.begin(model, LiveScene.from_value("rain")), 8.0, True)
+    live.name = "one"
+    command = Prompt(prompts=parse_prompts("birds"))
+
+    def view(meanwhile: Callable[[], None]) -> None:
+        with live.lock:
+            work = live.session.start(0)
+            recorder.began(live, work)
+        meanwhile()
+        while not work.view.done:
+            step_views(model, [work.view])
+            recorder.stepped([work], 1, 0.001)
+        made = live.session.complete(work.finish())
+        recorder.decoded(live, work, 0.001, None if made is None else made.start)
+
+    def ask() -> None:
+        with live.lock:
+            recorder.took(live, command, live.session.receive(command), None)
+
+    view(lambda: recorder.opened(live, Origin("osc", time.monotonic_ns())))
+    view(ask)
+    view(lambda: None)
+    recorder.start()
+    recorder.stop()
+    told = spans.get_finished_spans()
+    opened, asked = ([one for one in told if one.name == f"command {name}"][0] for name in ("open", "prompt"))
+    first, before, after = (one for one in told if one.name == "view")
+    assert first.parent.span_id == opened.context.span_id and after.parent.span_id == asked.context.span_id
+    assert before.parent is None and before.links[0].context.span_id == opened.context.span_id
+    assert [one.attributes["safa.view"] for one in (first, before, after)] == [0, 1, 2]
+    assert recorder.lost == 0
+
+
+def in_memory() -> tuple[InMemorySpanExporter, Recorder]:
+    """A recorder whose spans are kept here."""
+    spans, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    return spans, Recorder(Journeys(provider.get_tracer("test")).take)
+
+
 def test_traceparents() -> None:
     assert str(Traceparent.read(GAME)) == GAME
     assert Traceparent.read("cc" + GAME[2:] + "-what comes later") == Traceparent.read(GAME)
@@ -266,7 +313,9 @@ def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(serve(Settings(port=0, osc_port=-1, trace="http://127.0.0.1:1"), lambda address: None))
 
 
-def test_a_collector_that_is_away_costs_a_line_and_no_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_collector_that_is_away_costs_a_line_and_no_time(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The sound goes on, the server ends when it is told to, what was lost is counted; the same with one that hangs."""
 
     async def listen(collector: Collector) -> tuple[float, float]:
@@ -292,6 +341,7 @@ def test_a_collector_that_is_away_costs_a_line_and_no_time(caplog: pytest.LogCap
             time.sleep(0.1)
         return float(found[1])
 
+    monkeypatch.setattr(tracing, "FLUSH_SECONDS", 1.0)
     with collecting() as collector:
         collector.status = 400
         lost, ended = asyncio.run(listen(collector))

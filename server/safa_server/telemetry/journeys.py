@@ -194,17 +194,19 @@ class Journeys:
         making = journey.making.pop(fact.work, None)
         if making is None:
             return
-        # A session's first views are begun before its opening can be told.
-        asked = making.asked or _answered(journey, fact.work, ())
+        # A session's first views are begun before its opening can be told; commands that came meanwhile wait on.
+        asked = making.asked or _answered(journey, fact.work, (), opens=True)
         span = self._view(fact.live, fact.work, making, asked, journey, fact.at, dropped=fact.heard is None)
         attributes = {"safa.decode.groups": fact.live.groups}
         self._span("decode", fact.at - fact.lasted, fact.at, set_span_in_context(span), attributes)
         if fact.heard is None:
             return _ask_again(journey, asked, fact.work)
-        for one in asked or [None]:
-            sample = fact.heard if one is None else max(fact.heard, making.told.get(one.number, 0))
-            parent = span if one is None or one is _main(asked, making) else one.span
-            journey.due.append(Due(sample + _delay(fact.live), parent, fact.at))
+        delay, main = _delay(fact.live), _main(asked, making)
+        if main is None:
+            journey.due.append(Due(fact.heard + delay, span, fact.at))
+        for one in asked:
+            sample = max(fact.heard, making.told.get(one.number, 0))
+            journey.due.append(Due(sample + delay, span if one is main else one.span, fact.at))
 
     def _gave_up(self, fact: facts.GaveUp, journey: Journey) -> None:
         making = journey.making.pop(fact.work, None)
@@ -303,9 +305,10 @@ class Journeys:
         return span
 
 
-def _answered(journey: Journey, work: Work, told: Collection[int]) -> list[Asked]:
-    """What a view that is begun now answers; who has had all answers waits no more."""
-    found = [asked for asked in journey.asked if asked.wants(work, told)]
+def _answered(journey: Journey, work: Work, told: Collection[int], opens: bool = False) -> list[Asked]:
+    """What a view that is begun now answers, where `opens` of opens alone; who has had all answers waits no more."""
+    among = [asked for asked in journey.asked if asked.command is None or not opens]
+    found = [asked for asked in among if asked.wants(work, told)]
     for asked in found:
         asked.answered(work)
         if not asked.layers:
