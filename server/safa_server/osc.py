@@ -25,6 +25,7 @@ from safa_server.osc_subscribers import LARGEST_SUBSCRIBERS, Destination, Subscr
 from safa_server.security import is_loopback
 from safa_server.station import Station
 from safa_server.stations import Seen
+from safa_server.telemetry.observer import Origin
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.scene import WeightedPrompt, parse_prompts
 
@@ -156,6 +157,7 @@ class OscServer:
             return
         if not self._known(peer):
             raise UsageError(f"say {ROOT}/auth TOKEN first")
+        received = time.monotonic_ns()
         request = read_request(message.address, message.arguments, self._present)
         station = self._station(request.session)
         if isinstance(request.what, Service):
@@ -166,7 +168,7 @@ class OscServer:
             request = request if at is None else at_time(request, at)
         assert not isinstance(request.what, Service)
         for command in request.what:
-            taken = station.submit(command)
+            taken = station.submit(command, origin=Origin("osc", received))
             self._answer(peer, message.address, taken)
 
     def _service(
