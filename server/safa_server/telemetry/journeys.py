@@ -15,9 +15,6 @@ the tracer.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.context import Context
@@ -34,78 +31,19 @@ from opentelemetry.trace import (
 
 from safa_server.live import Live
 from safa_server.telemetry import facts
+from safa_server.telemetry.journey import (
+    OF_BLOCKS,
+    OF_VIEWS,
+    Asked,
+    Due,
+    Journey,
+    Making,
+    answered,
+    ask_again,
+    main_of,
+)
 from safa_server.telemetry.traceparent import Traceparent
-from safa_stream.session import messages as m
 from safa_stream.session.layer import Work
-
-#: Commands of a session that wait for their view, and blocks that are waited for; more of them than anybody follows.
-MOST_WAITING = 64
-#: Commands that views answer; those that the next block does; others are answered at once.
-OF_VIEWS = (m.Prompt, m.AddLayer, m.Reseed, m.Reanchor, m.Configure, m.Rewind, m.RecallScene)
-OF_BLOCKS = (m.Mix, m.RemoveLayer)
-
-
-@dataclass(slots=True, eq=False)
-class Asked:
-    """A command, or an open, that waits for its views. command, number: None and 0 of an open; layers: those whose next
-    views answer it."""
-
-    span: Span
-    at: int
-    layers: set[int]
-    command: m.Command | None = None
-    number: int = 0
-
-    def wants(self, work: Work, told: Collection[int]) -> bool:
-        """Whether a view that is begun now answers it. told: numbers of the waiting commands that it is told of."""
-        command = self.command
-        if work.layer not in self.layers:
-            return False
-        if command is not None and (command.at is not None or command.quantise is not None):
-            return self.number in told
-        return work.base.views.index == 0 or not isinstance(command, m.AddLayer)
-
-    def answered(self, work: Work) -> None:
-        """It has been, in a view's layer."""
-        if isinstance(self.command, m.AddLayer):
-            self.layers.clear()
-        self.layers.discard(work.layer)
-
-
-@dataclass(slots=True)
-class Making:
-    """A view in the making: what it answers, from which sample on (where that waits), and its steps so far."""
-
-    began: int
-    asked: list[Asked]
-    told: dict[int, int]
-    first_step: int = 0
-    last_step: int = 0
-    rows: list[int] = field(default_factory=list)
-    views: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Due:
-    """What is heard from a sample on: the span that its block belongs to, and since when it waits."""
-
-    sample: int
-    parent: Span
-    since: int
-
-
-@dataclass(slots=True)
-class Journey:
-    """What is known of one session. told: by layer, the command that it was last told by; blocks: spans whose block
-    with number `sequence` has just left."""
-
-    asked: deque[Asked] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
-    making: dict[Work, Making] = field(default_factory=dict)
-    due: deque[Due] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
-    told: dict[int, SpanContext] = field(default_factory=dict)
-    sequence: int = -1
-    blocks: list[Span] = field(default_factory=list)
 
 
 class Journeys:
@@ -130,7 +68,7 @@ class Journeys:
                 self._took(fact, self._journey(fact.live))
             case facts.Began():
                 journey = self._journey(fact.live)
-                asked = _answered(journey, fact.work, fact.told)
+                asked = answered(journey, fact.work, fact.told)
                 journey.making[fact.work] = Making(fact.at, asked, fact.told)
             case facts.Decoded():
                 self._decoded(fact, self._journey(fact.live))
@@ -195,13 +133,13 @@ class Journeys:
         if making is None:
             return
         # A session's first views are begun before its opening can be told; commands that came meanwhile wait on.
-        asked = making.asked or _answered(journey, fact.work, (), opens=True)
+        asked = making.asked or answered(journey, fact.work, (), opens=True)
         span = self._view(fact.live, fact.work, making, asked, journey, fact.at, dropped=fact.heard is None)
         attributes = {"safa.decode.groups": fact.live.groups}
         self._span("decode", fact.at - fact.lasted, fact.at, set_span_in_context(span), attributes)
         if fact.heard is None:
-            return _ask_again(journey, asked, fact.work)
-        delay, main = _delay(fact.live), _main(asked, making)
+            return ask_again(journey, asked, fact.work)
+        delay, main = _delay(fact.live), main_of(asked, making)
         if main is None:
             journey.due.append(Due(fact.heard + delay, span, fact.at))
         for one in asked:
@@ -213,7 +151,7 @@ class Journeys:
         if making is None:
             return
         self._view(fact.live, fact.work, making, making.asked, journey, fact.at, dropped=True)
-        _ask_again(journey, making.asked, fact.work)
+        ask_again(journey, making.asked, fact.work)
 
     def _view(
         self, live: Live, work: Work, making: Making, asked: list[Asked], journey: Journey, end: int, dropped: bool
@@ -221,7 +159,7 @@ class Journeys:
         """The view's span, with those of its waiting and of its steps in it."""
         if not asked:
             self._wall = _wall()
-        main, before = _main(asked, making), journey.told.get(work.layer)
+        main, before = main_of(asked, making), journey.told.get(work.layer)
         begin = min(making.began, main.at) if main else making.began
         others = [one.span.get_span_context() for one in asked if one is not main]
         others += [before] if before and not main else []
@@ -303,30 +241,6 @@ class Journeys:
         )
         span.end(max(begin, end) + self._wall)
         return span
-
-
-def _answered(journey: Journey, work: Work, told: Collection[int], opens: bool = False) -> list[Asked]:
-    """What a view that is begun now answers, where `opens` of opens alone; who has had all answers waits no more."""
-    among = [asked for asked in journey.asked if asked.command is None or not opens]
-    found = [asked for asked in among if asked.wants(work, told)]
-    for asked in found:
-        asked.answered(work)
-        if not asked.layers:
-            journey.asked.remove(asked)
-    return found
-
-
-def _ask_again(journey: Journey, asked: list[Asked], work: Work) -> None:
-    """The view that is made in the place of one that was thrown away answers what that was to answer."""
-    for one in reversed(asked):
-        one.layers.add(work.layer)
-        if one not in journey.asked:
-            journey.asked.appendleft(one)
-
-
-def _main(asked: list[Asked], making: Making) -> Asked | None:
-    """The command in whose trace a view is: the last that did not wait, else the last, None where nobody asked."""
-    return next((one for one in reversed(asked) if one.number not in making.told), asked[-1] if asked else None)
 
 
 def _wall() -> int:
