@@ -18,6 +18,7 @@ from safa_server.feed import Feed
 from safa_server.limits import Limits
 from safa_server.listener import Listener, Outlet, Sent
 from safa_server.metrics import Registry
+from safa_server.requests import BURST_SECONDS
 from safa_server.station import Station
 from safa_server.wire import write
 from safa_stream.errors import UsageError
@@ -66,7 +67,7 @@ class Fanout:
         """
         if len(self._listeners) >= self._limits.listeners:
             raise UsageError(f"the session has {len(self._listeners)} listeners, the most that it takes")
-        listener = Listener(outlet, self._feed(encoding), self._limits, control, self.station.ahead)
+        listener = Listener(outlet, self._feed(encoding), self._limits, control, self._beyond_burst())
         listener.place(after)
         self._listeners.append(listener)
         self._choose_driver()
@@ -163,6 +164,10 @@ class Fanout:
         self._feeds[encoding] = feed
         self._choose_layers()
         return feed
+
+    def _beyond_burst(self) -> float:
+        """Seconds that are sent before their time, beyond what all sessions' are: who gets them at once needs longer."""
+        return max(0.0, self.station.ahead - BURST_SECONDS)
 
     def _choose_layers(self) -> None:
         """Layers are taken apart only as long as somebody hears them, or may come back to."""
