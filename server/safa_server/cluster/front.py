@@ -6,18 +6,18 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
 from safa_server.cluster.metrics_text import merged
 from safa_server.cluster.passes import pass_for
-from safa_server.cluster.relay import Desk, Relay, Switchboard
+from safa_server.cluster.relay import Client, Desk, Relay, Switchboard
 from safa_server.http import TEXT, Http, HttpRequest, HttpResponse, refusal, unauthorized
 from safa_server.limits import Limits
 from safa_server.metrics import CONTENT_TYPE, Registry
@@ -49,26 +49,46 @@ class Lobby:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.limits, self.metrics, self.security = desk.limits, desk.metrics, desk.security
-        self._there: set[ServerConnection] = set()
+        self.there: set[Client] = set()
         self._telling: set[asyncio.Task[None]] = set()
 
-    def serve(self, socket: ServerConnection, access: Access) -> Relay:
+    def serve(self, client: Client, access: Access) -> Visit:
         """A client."""
-        self._there.add(socket)
-        socket.connection_lost_waiter.add_done_callback(lambda _: self._there.discard(socket))
-        return Relay(socket, self.desk, access)
+        return Visit(self, client, access)
 
     def sweep(self) -> None:
         """Sessions are the engines' to look after."""
-        self.metrics.set("safa_front_clients", len(self._there))
+        self.metrics.set("safa_front_clients", len(self.there))
 
     def tell_all(self, reason: str) -> None:
         """Say to every client that the front end is about to close its connection."""
         told = write(control.Closing(reason=reason))
-        for socket in list(self._there):
-            task = asyncio.ensure_future(socket.send(told))
+        for client in list(self.there):
+            task = asyncio.ensure_future(_told(client, told))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A client as it is served, who is there meanwhile."""
+
+    lobby: Lobby
+    client: Client
+    access: Access
+
+    async def run(self) -> None:
+        """Serve it until it goes, or its session ends."""
+        self.lobby.there.add(self.client)
+        try:
+            await Relay(self.client, self.lobby.desk, self.access).run()
+        finally:
+            self.lobby.there.discard(self.client)
+
+
+async def _told(client: Client, message: str) -> None:
+    with suppress(ConnectionClosed):
+        await client.send(message)
 
 
 class NoSessions:
@@ -164,6 +184,15 @@ async def fetched(url: str, path: str, token: str) -> HttpResponse:
     return HttpResponse(HTTPStatus(int(head[0].split()[1])), headers.get("content-type", TEXT), body, kept)
 
 
+def parts(head: Overseer, secret: str, security: Security, limits: Limits, name: str) -> tuple[Lobby, FrontHttp]:
+    """What serves WebSockets and what answers requests, whoever has the port. name: of the front end, in metrics."""
+    metrics = Registry()
+    http = FrontHttp(
+        NoSessions(), security, metrics, page_folder(), lambda: None, document, head=head, secret=secret, name=name
+    )
+    return Lobby(Desk(head, secret, security, limits, metrics)), http
+
+
 @asynccontextmanager
 async def front_end(
     host: str,
@@ -176,11 +205,7 @@ async def front_end(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
     """Serve clients within this context; gives the port. name: of the front end, in metrics. Raises FailureError."""
-    metrics = Registry()
-    lobby = Lobby(Desk(head, secret, security, limits, metrics))
-    http = FrontHttp(
-        NoSessions(), security, metrics, page_folder(), lambda: None, document, head=head, secret=secret, name=name
-    )
+    lobby, http = parts(head, secret, security, limits, name)
     front = Front(lobby, http, lobby.serve)
     async with front.listen(host, port, tls) as found:
         yield found

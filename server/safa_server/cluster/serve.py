@@ -68,9 +68,8 @@ def cluster_of(settings: Settings) -> Iterator[tuple[Cluster, Path]]:
                 shutil.rmtree(made, ignore_errors=True)
 
 
-@asynccontextmanager
-async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIterator[Running]:
-    """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here."""
+def cluster_settings(settings: Settings, folder: Path, alone: bool) -> ClusterSettings:
+    """What a cluster is begun with. alone: whether all of it runs on this machine."""
     backend = settings.backend
     if backend == AUTO and settings.engine_gpus == 0:
         # Engines share their node's cores: each takes what it was given, not all that it sees.
@@ -88,15 +87,20 @@ async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIt
         limits=settings.limits,
     )
     most = max(settings.engines, settings.most_engines or 0)
-    asked = ClusterSettings(
+    return ClusterSettings(
         engine,
         HeadSettings(settings.engines, most),
         settings.engine_cpus,
         settings.engine_gpus,
-        alone=cluster.started,
+        alone=alone,
         log_level=settings.log_level,
     )
-    head = RayHead.begun(asked)
+
+
+@asynccontextmanager
+async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIterator[Running]:
+    """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here."""
+    head = RayHead.begun(cluster_settings(settings, folder, alone=cluster.started))
     try:
         yield Running(head, await head.start(), cluster)
     finally:

@@ -1,0 +1,132 @@
+"""A front end as an ASGI application, for servers that have the port themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from websockets.exceptions import ConnectionClosedError, NegotiationError
+
+from safa_server.cluster.front import FrontHttp, Lobby
+from safa_server.http import HttpRequest, HttpResponse, refusal, unauthorized
+from safa_server.limits import Limits
+from safa_server.security import Security, is_loopback, token_in
+from safa_server.websocket import chosen, hindrance
+from safa_stream.errors import SafaError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class FrontEnd:
+    """The ASGI application: one front end, begun with its server and ready once the cluster is.
+
+    begin: finds the cluster, or raises SafaError. Without a token nobody is served who is not on this machine, wherever
+    the server that has the port listens.
+    """
+
+    def __init__(
+        self, security: Security, limits: Limits, begin: Callable[[], Awaitable[tuple[Lobby, FrontHttp]]]
+    ) -> None:
+        self._security, self._limits, self._begin = security, limits, begin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the server's own beginning and end."""
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
+        asked = _request(scope)
+        stranger = self._security.token is None and not is_loopback((scope.get("client") or ("",))[0])
+        if scope["type"] == "websocket":
+            await self._websocket(scope, asked, stranger, receive, send)
+        else:
+            found = unauthorized() if stranger else self._http.respond(asked)
+            await _answer(await found if isinstance(found, Awaitable) else found, asked.method, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self._lobby, self._http = await self._begin()
+        except SafaError as error:
+            return await send({"type": "lifespan.startup.failed", "message": str(error)})
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._lobby.tell_all("the front end is shutting down")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _websocket(self, scope: Scope, asked: HttpRequest, stranger: bool, receive: Receive, send: Send) -> None:
+        lobby, room = self._lobby, len(self._lobby.there) < self._limits.connections
+        found = ("token", unauthorized()) if stranger else hindrance(asked, self._security, lambda path: None, room)
+        try:
+            protocol = chosen(scope.get("subprotocols") or ())
+        except NegotiationError as error:
+            found = found or ("protocol", refusal(HTTPStatus.BAD_REQUEST, str(error)))
+        await receive()
+        if found is not None:
+            lobby.metrics.add("safa_connections_refused_total", reason=found[0])
+            return await _deny(found[1], scope, send)
+        await send({"type": "websocket.accept", "subprotocol": protocol})
+        access = self._security.access(token_in(asked.headers, asked.query))
+        await lobby.serve(Socket(receive, send, lobby.limits.message_bytes), access).run()
+
+
+class Socket:
+    """An ASGI WebSocket as a relay's client."""
+
+    def __init__(self, receive: Receive, send: Send, largest: int) -> None:
+        self._receive, self._send, self._largest = receive, send, largest
+        self._open = True
+
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Its messages, until it has gone."""
+        while self._open:
+            event = await self._receive()
+            if event["type"] == "websocket.disconnect":
+                self._open = False
+                return
+            message = event.get("text")
+            if message is None:
+                message = event["bytes"]
+            if len(message) > self._largest:
+                await self.close(1009, f"a message has at most {self._largest} bytes")
+            else:
+                yield message
+
+    async def send(self, message: str | bytes) -> None:
+        """Raises ConnectionClosed where the client has gone."""
+        if not self._open:
+            raise ConnectionClosedError(None, None)
+        await self._send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it; once is enough."""
+        if self._open:
+            self._open = False
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def _request(scope: Scope) -> HttpRequest:
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    path, query = (
+        scope["path"].removeprefix(scope.get("root_path", "")),
+        scope.get("query_string", b"").decode("latin-1"),
+    )
+    return HttpRequest(scope.get("method", "GET"), quote(path) + (f"?{query}" if query else ""), headers)
+
+
+async def _answer(response: HttpResponse, method: str, send: Send, kind: str = "http.response") -> None:
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.all_headers()]
+    await send({"type": f"{kind}.start", "status": response.status.value, "headers": headers})
+    await send({"type": f"{kind}.body", "body": b"" if method == "HEAD" else response.body})
+
+
+async def _deny(response: HttpResponse, scope: Scope, send: Send) -> None:
+    """Say why where the server can: without its help the client is told 403."""
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        await _answer(response, "GET", send, "websocket.http.response")
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
