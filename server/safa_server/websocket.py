@@ -200,18 +200,43 @@ class Front:
     async def _process(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request, None where it becomes a WebSocket."""
         asked = _request(request)
-        found = self._admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
+        found = self.admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
         response = await found if isinstance(found, Awaitable) else found
         # The library counts the time that the answer takes as a part of closing.
         connection.close_timeout = CLOSE_SECONDS if response is None else DOWNLOAD_SECONDS
         return None if response is None else _response(response, asked.method)
 
-    def _admit(self, asked: HttpRequest) -> HttpResponse | None:
+    def admit(self, asked: HttpRequest) -> HttpResponse | None:
         """Why a WebSocket cannot be, None where it can."""
-        found = hindrance(asked, self._hub.security, self._route, self._open < self._hub.limits.connections)
-        if found is None:
-            return None
-        reason, response = found
+        security, host, origin = self._hub.security, asked.headers.get("host"), asked.headers.get("origin")
+        try:
+            path, given = asked.path, token_in(asked.headers, asked.query)
+        except ValueError:
+            return self._refused("address", refusal(HTTPStatus.BAD_REQUEST, "the address cannot be read"))
+        if asked.method != "GET":
+            return self._refused("address", refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET", (("Allow", "GET"),)))
+        route = self._route(path)
+        if path != PATH and route is None:
+            return self._refused("address", refusal(HTTPStatus.NOT_FOUND, f"WebSockets are at {PATH}"))
+        if not security.knows_host(host):
+            return self._refused(
+                "host", refusal(HTTPStatus.MISDIRECTED_REQUEST, "this server is not known by that name")
+            )
+        if not security.trusts(origin, host):
+            return self._refused("origin", refusal(HTTPStatus.FORBIDDEN, "pages of that origin may not connect"))
+        if route is not None:
+            given = given or route.token(asked)
+        access = security.access(given)
+        if access is Access.NONE and ((given is not None and not security.knows(given)) or route is not None):
+            return self._refused("token", unauthorized())
+        if access is Access.LISTEN and route is not None:
+            return self._refused("token", forbidden())
+        if self._open >= self._hub.limits.connections:
+            busy = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", (("Retry-After", "5"),))
+            return self._refused("too many", busy)
+        return None
+
+    def _refused(self, reason: str, response: HttpResponse) -> HttpResponse:
         self._hub.metrics.add("safa_connections_refused_total", reason=reason)
         return response
 
@@ -248,42 +273,11 @@ class Front:
                     connection.transport.abort()
 
 
-def hindrance(
-    asked: HttpRequest, security: Security, find: Callable[[str], Route | None], room: bool
-) -> tuple[str, HttpResponse] | None:
-    """Why a WebSocket cannot be, as a metric names it and as it is answered; None where it can. Pure.
-
-    find: the route of a path besides /ws, None where there is none; room: whether there may be one more.
-    """
-    host, origin = asked.headers.get("host"), asked.headers.get("origin")
-    try:
-        path, given = asked.path, token_in(asked.headers, asked.query)
-    except ValueError:
-        return "address", refusal(HTTPStatus.BAD_REQUEST, "the address cannot be read")
-    if asked.method != "GET":
-        return "address", refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET", (("Allow", "GET"),))
-    route = find(path)
-    if path != PATH and route is None:
-        return "address", refusal(HTTPStatus.NOT_FOUND, f"WebSockets are at {PATH}")
-    if not security.knows_host(host):
-        return "host", refusal(HTTPStatus.MISDIRECTED_REQUEST, "this server is not known by that name")
-    if not security.trusts(origin, host):
-        return "origin", refusal(HTTPStatus.FORBIDDEN, "pages of that origin may not connect")
-    if route is not None:
-        given = given or route.token(asked)
-    access = security.access(given)
-    if access is Access.NONE and ((given is not None and not security.knows(given)) or route is not None):
-        return "token", unauthorized()
-    if access is Access.LISTEN and route is not None:
-        return "token", forbidden()
-    if not room:
-        return "too many", refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", (("Retry-After", "5"),))
-    return None
-
-
 def chosen(offered: Sequence[str]) -> Subprotocol | None:
-    """Our sub-protocol where it is offered; a client that offers none is taken as it is, and so are other protocols'
-    clients. Raises NegotiationError for another version of ours."""
+    """Ours where it is offered; a client that offers none is taken as it is, and so are other protocols' clients.
+
+    Raises NegotiationError for another version of ours.
+    """
     if PROTOCOL in offered:
         return PROTOCOL
     if offered and all(name.startswith("safa.") for name in offered):

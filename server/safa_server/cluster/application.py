@@ -36,7 +36,7 @@ def build(args: Mapping[str, Any]) -> Any:
     library()
     settings = _settings(args)
     security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
-    front = FrontEnd(security, settings.limits, partial(_begin, settings, security))
+    front = FrontEnd(security, partial(_begin, settings, security))
     serve: Any = import_module("ray.serve")
     deployed = serve.deployment(
         name="FrontEnd",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -10,15 +12,21 @@ from urllib.parse import quote
 from websockets.exceptions import ConnectionClosedError, NegotiationError
 
 from safa_server.cluster.front import FrontHttp, Lobby
+from safa_server.fields import WireError
+from safa_server.header import unpack
 from safa_server.http import HttpRequest, HttpResponse, refusal, unauthorized
-from safa_server.limits import Limits
 from safa_server.security import Security, is_loopback, token_in
-from safa_server.websocket import chosen, hindrance
+from safa_server.websocket import Front, chosen
+from safa_server.wire import parse
 from safa_stream.errors import SafaError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: Frames that a client which acknowledges them may be behind (ten seconds). A server that has the port takes what it is
+#: given at once, however slowly it leaves: only the client can say that it is slow.
+MOST_UNHEARD = 500
 
 
 class FrontEnd:
@@ -28,10 +36,8 @@ class FrontEnd:
     the server that has the port listens.
     """
 
-    def __init__(
-        self, security: Security, limits: Limits, begin: Callable[[], Awaitable[tuple[Lobby, FrontHttp]]]
-    ) -> None:
-        self._security, self._limits, self._begin = security, limits, begin
+    def __init__(self, security: Security, begin: Callable[[], Awaitable[tuple[Lobby, FrontHttp]]]) -> None:
+        self._security, self._begin = security, begin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the server's own beginning and end."""
@@ -49,6 +55,7 @@ class FrontEnd:
         await receive()
         try:
             self._lobby, self._http = await self._begin()
+            self._front = Front(self._lobby, self._http, self._lobby.serve)
         except SafaError as error:
             return await send({"type": "lifespan.startup.failed", "message": str(error)})
         await send({"type": "lifespan.startup.complete"})
@@ -57,19 +64,17 @@ class FrontEnd:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _websocket(self, scope: Scope, asked: HttpRequest, stranger: bool, receive: Receive, send: Send) -> None:
-        lobby, room = self._lobby, len(self._lobby.there) < self._limits.connections
-        found = ("token", unauthorized()) if stranger else hindrance(asked, self._security, lambda path: None, room)
+        found = unauthorized() if stranger else self._front.admit(asked)
         try:
             protocol = chosen(scope.get("subprotocols") or ())
         except NegotiationError as error:
-            found = found or ("protocol", refusal(HTTPStatus.BAD_REQUEST, str(error)))
+            found = found or refusal(HTTPStatus.BAD_REQUEST, str(error))
         await receive()
         if found is not None:
-            lobby.metrics.add("safa_connections_refused_total", reason=found[0])
-            return await _deny(found[1], scope, send)
+            return await _deny(found, scope, send)
         await send({"type": "websocket.accept", "subprotocol": protocol})
         access = self._security.access(token_in(asked.headers, asked.query))
-        await lobby.serve(Socket(receive, send, lobby.limits.message_bytes), access).run()
+        await self._lobby.serve(Socket(receive, send, self._lobby.limits.message_bytes), access).run()
 
 
 class Socket:
@@ -77,7 +82,8 @@ class Socket:
 
     def __init__(self, receive: Receive, send: Send, largest: int) -> None:
         self._receive, self._send, self._largest = receive, send, largest
-        self._open = True
+        self._open, self._news = True, asyncio.Event()
+        self._heard: int | None = None
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Its messages, until it has gone."""
@@ -85,37 +91,53 @@ class Socket:
             event = await self._receive()
             if event["type"] == "websocket.disconnect":
                 self._open = False
-                return
+                return self._news.set()
             message = event.get("text")
             if message is None:
                 message = event["bytes"]
             if len(message) > self._largest:
                 await self.close(1009, f"a message has at most {self._largest} bytes")
             else:
+                self._note(message)
                 yield message
 
     async def send(self, message: str | bytes) -> None:
         """Raises ConnectionClosed where the client has gone."""
         if not self._open:
             raise ConnectionClosedError(None, None)
+        if isinstance(message, bytes):
+            await self._room(unpack(message)[0].sequence)
         await self._send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it; once is enough."""
         if self._open:
             self._open = False
+            self._news.set()
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def _note(self, message: str | bytes) -> None:
+        """Which frame a client has acknowledged."""
+        with suppress(WireError):
+            found = parse(message) if isinstance(message, str) and '"ack"' in message else {}
+            if found.get("type") == "ack" and isinstance(found.get("sequence"), int):
+                self._heard = found["sequence"]
+                self._news.set()
+
+    async def _room(self, sequence: int) -> None:
+        """Wait while a client that acknowledges frames is too far behind this one."""
+        while self._open and self._heard is not None and sequence - self._heard > MOST_UNHEARD:
+            self._news.clear()
+            await self._news.wait()
 
 
 def _request(scope: Scope) -> HttpRequest:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
-    path, query = (
-        scope["path"].removeprefix(scope.get("root_path", "")),
-        scope.get("query_string", b"").decode("latin-1"),
-    )
-    return HttpRequest(scope.get("method", "GET"), quote(path) + (f"?{query}" if query else ""), headers)
+    path, query = scope["path"].removeprefix(scope.get("root_path", "")), scope.get("query_string", b"")
+    target = f"{quote(path)}?{query.decode('latin-1')}" if query else quote(path)
+    return HttpRequest(scope.get("method", "GET"), target, headers)
 
 
 async def _answer(response: HttpResponse, method: str, send: Send, kind: str = "http.response") -> None:

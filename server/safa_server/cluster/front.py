@@ -58,7 +58,6 @@ class Lobby:
 
     def sweep(self) -> None:
         """Sessions are the engines' to look after."""
-        self.metrics.set("safa_front_clients", len(self.there))
 
     def tell_all(self, reason: str) -> None:
         """Say to every client that the front end is about to close its connection."""
@@ -79,11 +78,14 @@ class Visit:
 
     async def run(self) -> None:
         """Serve it until it goes, or its session ends."""
-        self.lobby.there.add(self.client)
+        there, metrics = self.lobby.there, self.lobby.metrics
+        there.add(self.client)
+        metrics.set("safa_front_clients", len(there))
         try:
             await Relay(self.client, self.lobby.desk, self.access).run()
         finally:
-            self.lobby.there.discard(self.client)
+            there.discard(self.client)
+            metrics.set("safa_front_clients", len(there))
 
 
 async def _told(client: Client, message: str) -> None:
