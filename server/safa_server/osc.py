@@ -12,14 +12,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from safa_server.osc_map import HIGHEST_RATE, ROOT
 from safa_server.osc_packet import FRAMINGS, LARGEST_PACKET, Argument, Message, PacketError, read_packet, write_message
 from safa_server.osc_peers import Gate, Rates, same_host
 from safa_server.osc_read import Present, Request, Service, at_time, needed_number, number, read_request, shown, text
-from safa_server.osc_sockets import TcpServer, UdpEndpoint, UdpPeer, numeric_address
+from safa_server.osc_sockets import Datagrams, TcpServer, UdpEndpoint, UdpPeer, numeric_address
 from safa_server.osc_stream import LARGEST_RING, LEAST_RING, RingBuffer, packet_frames
 from safa_server.osc_subscribers import LARGEST_SUBSCRIBERS, Destination, Subscribers
 from safa_server.security import is_loopback
@@ -75,24 +75,41 @@ class OscCounts:
     errors: int = 0
 
 
-class OscServer:
-    """Serves `stations`. default: the session of addresses that name none."""
+class OscReception:
+    """The ports, and who may say what there how often; what is said is carried out by those who have sessions."""
 
-    def __init__(self, stations: Stations, default: Callable[[], Station | None], settings: OscSettings) -> None:
+    def __init__(self, settings: OscSettings) -> None:
         self.settings, self.counts = settings, OscCounts()
-        self._stations, self._default = stations, default
         self._gate = Gate(None if is_loopback(settings.host) else settings.token)
         self._rates = Rates(settings.packets_per_second, settings.packet_burst, time.monotonic())
-        self._waiting: set[asyncio.TimerHandle] = set()
-        self._sweeper: asyncio.TimerHandle | None = None
-        self.subscribers = Subscribers(stations.find, settings.subscribers)
-        self._udp: UdpEndpoint | None = None
+        self._udp: Datagrams | None = None
         self._tcp: TcpServer | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def carry_out(self, message: Message, peer: Destination, now: float) -> None:
+        """Do what a peer that may speak has asked for. Raises SafaError, which the peer is told."""
+        raise NotImplementedError
+
+    def listeners(self, host: str) -> Sequence[Destination]:
+        """Who on a host is told of events."""
+        raise NotImplementedError
+
+    def unreachable(self, key: Hashable) -> None:
+        """A packet that was sent to a peer came back."""
+        raise NotImplementedError
+
+    def gone(self, key: Hashable) -> None:
+        """A connection has ended."""
+        raise NotImplementedError
+
+    def sweep(self, now: float) -> None:
+        """Look after what is there; called every SWEEP_SECONDS."""
+        raise NotImplementedError
 
     async def start(self) -> None:
         """Open the ports. Raises UsageError where one cannot be opened."""
         s = self.settings
-        self._udp = await UdpEndpoint.open(s.host, s.port, self.received, self.subscribers.unreachable)
+        self._udp = await UdpEndpoint.open(s.host, s.port, self.received, self.unreachable)
         if s.tcp_port is not None:
             hooks = self.received, self.left, self._known
             try:
@@ -104,10 +121,9 @@ class OscServer:
         LOG.info("OSC listens on %s, UDP port %s, TCP port %s", s.host, self.port, self.tcp_port)
 
     async def close(self) -> None:
-        """Close the ports; subscribers hear nothing more."""
-        for timer in (*self._waiting, *([self._sweeper] if self._sweeper else [])):
-            timer.cancel()
-        self.subscribers.close()
+        """Close the ports."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._udp is not None:
             self._udp.close()
         if self._tcp is not None:
@@ -156,6 +172,80 @@ class OscServer:
             return
         if not self._known(peer):
             raise UsageError(f"say {ROOT}/auth TOKEN first")
+        self.carry_out(message, peer, now)
+
+    def _refuse(self, peer: Destination, address: str, error: SafaError, size: int) -> None:
+        """Say what was wrong; to a peer that has not given the token never more than it said."""
+        self.counts.errors += 1
+        packet = write_message(f"{ROOT}/error", address, str(error))
+        if self._known(peer):
+            self._tell(peer, packet)
+        elif len(packet) <= size or not isinstance(peer, UdpPeer):
+            peer.send(packet)
+
+    def _tell(self, peer: Destination, packet: bytes) -> None:
+        """Tell a peer, and subscribers on its host: some programs hear on another port than the one they send from."""
+        peer.send(packet)
+        for where in self.listeners(peer.host):
+            if where.key != peer.key:
+                where.send(packet)
+
+    def trust(self, peer: Destination) -> None:
+        """A connection whose token was checked where it came in."""
+        self._gate.trust(peer.key)
+
+    def left(self, peer: Destination) -> None:
+        """A connection has ended."""
+        self._gate.forget(peer.key)
+        self.gone(peer.key)
+
+    def _known(self, peer: Destination) -> bool:
+        return self._gate.open_to(peer.key, time.monotonic())
+
+    def _sweep(self) -> None:
+        self.sweep(time.monotonic())
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+
+class OscServer(OscReception):
+    """Serves `stations`. default: the session of addresses that name none."""
+
+    def __init__(self, stations: Stations, default: Callable[[], Station | None], settings: OscSettings) -> None:
+        super().__init__(settings)
+        self._stations, self._default = stations, default
+        self._waiting: set[asyncio.TimerHandle] = set()
+        self.subscribers = Subscribers(stations.find, settings.subscribers)
+
+    def speak_through(self, port: Datagrams) -> None:
+        """Begin without a port of its own: what comes is handed to `received` by whoever has one, and `port` sends."""
+        self._udp = port
+        self._sweep()
+
+    async def close(self) -> None:
+        """Close the ports; subscribers hear nothing more."""
+        for timer in self._waiting:
+            timer.cancel()
+        self.subscribers.close()
+        await super().close()
+
+    def listeners(self, host: str) -> Sequence[Destination]:
+        """Subscribers on a host."""
+        return self.subscribers.on_host(host)
+
+    def unreachable(self, key: Hashable) -> None:
+        """A subscriber may be gone."""
+        self.subscribers.unreachable(key)
+
+    def gone(self, key: Hashable) -> None:
+        """A subscriber's connection has ended."""
+        self.subscribers.gone(key)
+
+    def sweep(self, now: float) -> None:
+        """Forget subscriptions that were not renewed, and sessions that were closed."""
+        self.subscribers.sweep(now)
+
+    def carry_out(self, message: Message, peer: Destination, now: float) -> None:
+        """Hand commands to their session, and serve what is no command."""
         request = read_request(message.address, message.arguments, self._present)
         station = self._station(request.session)
         if isinstance(request.what, Service):
@@ -275,38 +365,6 @@ class OscServer:
 
     def _answer(self, peer: Destination, address: str, number: int) -> None:
         self._tell(peer, write_message(f"{ROOT}/ok", address, number))
-
-    def _refuse(self, peer: Destination, address: str, error: SafaError, size: int) -> None:
-        """Say what was wrong; to a peer that has not given the token never more than it said."""
-        self.counts.errors += 1
-        packet = write_message(f"{ROOT}/error", address, str(error))
-        if self._known(peer):
-            self._tell(peer, packet)
-        elif len(packet) <= size or not isinstance(peer, UdpPeer):
-            peer.send(packet)
-
-    def _tell(self, peer: Destination, packet: bytes) -> None:
-        """Tell a peer, and subscribers on its host: some programs hear on another port than the one they send from."""
-        peer.send(packet)
-        for where in self.subscribers.on_host(peer.host):
-            if where.key != peer.key:
-                where.send(packet)
-
-    def trust(self, peer: Destination) -> None:
-        """A connection whose token was checked where it came in."""
-        self._gate.trust(peer.key)
-
-    def left(self, peer: Destination) -> None:
-        """A connection has ended."""
-        self._gate.forget(peer.key)
-        self.subscribers.gone(peer.key)
-
-    def _known(self, peer: Destination) -> bool:
-        return self._gate.open_to(peer.key, time.monotonic())
-
-    def _sweep(self) -> None:
-        self.subscribers.sweep(time.monotonic())
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
 
 def layer_numbers(station: Station) -> Sequence[int]:
