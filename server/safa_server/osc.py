@@ -190,6 +190,25 @@ class OscReception:
             if where.key != peer.key:
                 where.send(packet)
 
+    def destination(self, arguments: Sequence[Argument], peer: Destination) -> Destination:
+        """Where a subscription goes: to the sender, to another port of it, or to another host where that is allowed."""
+        host = text(arguments, 0, "host", "")
+        port = int(number(arguments, 1, "port", 0, 0, 65535))
+        if not host and not port:
+            return peer
+        assert self._udp is not None
+        if not host:
+            host = peer.host
+        else:
+            host = numeric_address(host, self._udp.family)
+        if not same_host(host, peer.host) and not self.settings.other_hosts:
+            raise UsageError(f"argument 1 (host) must be the sender's own, {peer.host}, not {shown(host)}")
+        if not port:
+            if not isinstance(peer, UdpPeer):
+                raise UsageError("argument 2 (port) is missing: over TCP the sender has no UDP port")
+            port = peer.port
+        return UdpPeer(self._udp, host, port)
+
     def trust(self, peer: Destination) -> None:
         """A connection whose token was checked where it came in."""
         self._gate.trust(peer.key)
@@ -280,41 +299,22 @@ class OscServer(OscReception):
                 return
             case "subscribe":
                 rate = number(arguments, 2, "rate", STATUS_RATE, 0, HIGHEST_RATE)
-                self.subscribers.add(self._where(arguments, peer), station, root, rate, now)
+                self.subscribers.add(self.destination(arguments, peer), station, root, rate, now)
             case "audio/subscribe":
                 wanted = text(arguments, 2, "format", "s16")
                 packet_frames(1, station.channels, wanted)
-                self.subscribers.add_audio(self._where(arguments, peer), station, root, wanted, now)
+                self.subscribers.add_audio(self.destination(arguments, peer), station, root, wanted, now)
             case "audio/ring":
                 ring = RingBuffer(
                     int(needed_number(arguments, 2, "buffer", 0, 65535)),
                     int(needed_number(arguments, 3, "frames", LEAST_RING, LARGEST_RING)),
                 )
-                self.subscribers.add_audio(self._where(arguments, peer), station, root, ring, now)
+                self.subscribers.add_audio(self.destination(arguments, peer), station, root, ring, now)
             case _:
                 audio = service.name.startswith("audio/")
-                if not self.subscribers.remove(self._where(arguments, peer), station, audio):
+                if not self.subscribers.remove(self.destination(arguments, peer), station, audio):
                     raise UsageError("there is no such subscription")
         self._answer(peer, request.address, 0)
-
-    def _where(self, arguments: Sequence[Argument], peer: Destination) -> Destination:
-        """Where a subscription goes: to the sender, to another port of it, or to another host where that is allowed."""
-        host = text(arguments, 0, "host", "")
-        port = int(number(arguments, 1, "port", 0, 0, 65535))
-        if not host and not port:
-            return peer
-        assert self._udp is not None
-        if not host:
-            host = peer.host
-        else:
-            host = numeric_address(host, self._udp.family)
-        if not same_host(host, peer.host) and not self.settings.other_hosts:
-            raise UsageError(f"argument 1 (host) must be the sender's own, {peer.host}, not {shown(host)}")
-        if not port:
-            if not isinstance(peer, UdpPeer):
-                raise UsageError("argument 2 (port) is missing: over TCP the sender has no UDP port")
-            port = peer.port
-        return UdpPeer(self._udp, host, port)
 
     def _station(self, session: str | None) -> Station:
         station = self._default() if session is None else self._stations.find(session)

@@ -148,7 +148,7 @@ async def _open_ports(
         page_folder(),
         ready=lambda: None,
         protocol=document,
-        osc=None if osc is None else _osc_table,
+        osc=None if osc is None else osc_table,
         sdp=lambda: radio.sdp,
     )
     lyria = Route(
@@ -278,7 +278,8 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _osc_table(form: Literal["html", "json"]) -> str:
+def osc_table(form: Literal["html", "json"]) -> str:
+    """What the server's page /osc says."""
     if form == "html":
         return osc_documents.table_as_html()
     return json.dumps(osc_documents.table_as_list())

@@ -199,6 +199,11 @@ class HeadActor:
         await self.start()
         return await self._head.broken(session, engine, epoch, seconds)
 
+    async def oldest(self) -> str | None:
+        """See Head."""
+        await self.start()
+        return await self._head.oldest()
+
     async def status(self) -> dict[str, Any]:
         """See Head."""
         await self.start()
@@ -276,6 +281,11 @@ class RayHead:
     async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None:
         """See Head."""
         found: Route | None = await self._ask(self._handle.broken.remote, session, engine, epoch, seconds)
+        return found
+
+    async def oldest(self) -> str | None:
+        """See Head."""
+        found: str | None = await self._ask(self._handle.oldest.remote)
         return found
 
     async def status(self) -> dict[str, Any]:

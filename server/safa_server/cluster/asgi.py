@@ -91,7 +91,8 @@ class Socket:
             event = await self._receive()
             if event["type"] == "websocket.disconnect":
                 self._open = False
-                return self._news.set()
+                self._news.set()
+                return
             message = event.get("text")
             if message is None:
                 message = event["bytes"]

@@ -7,7 +7,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -21,9 +21,10 @@ from safa_server.cluster.relay import Client, Desk, Relay, Switchboard
 from safa_server.http import TEXT, Http, HttpRequest, HttpResponse, refusal, unauthorized
 from safa_server.limits import Limits
 from safa_server.metrics import CONTENT_TYPE, Registry
+from safa_server.osc import OscCounts, OscReception
 from safa_server.schema import document
 from safa_server.security import Access, Security, token_in
-from safa_server.serve import page_folder
+from safa_server.serve import osc_table, page_folder
 from safa_server.station import Station
 from safa_server.websocket import Front
 from safa_server.wire import write
@@ -46,8 +47,9 @@ class Overseer(Switchboard, Protocol):
 class Lobby:
     """What the port needs beside the desk: who is there, so that all can be told of the end."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, desk: Desk, osc: OscReception | None = None) -> None:
+        self.desk, self._osc = desk, osc
+        self._counted = OscCounts()
         self.limits, self.metrics, self.security = desk.limits, desk.metrics, desk.security
         self.there: set[Client] = set()
         self._telling: set[asyncio.Task[None]] = set()
@@ -57,7 +59,12 @@ class Lobby:
         return Visit(self, client, access)
 
     def sweep(self) -> None:
-        """Sessions are the engines' to look after."""
+        """Count what came by OSC; sessions are the engines' to look after."""
+        if self._osc is not None:
+            now, before = self._osc.counts, self._counted
+            self.metrics.add("safa_osc_messages_total", now.messages - before.messages)
+            self.metrics.add("safa_osc_refused_total", now.errors - before.errors)
+            self._counted = replace(now)
 
     def tell_all(self, reason: str) -> None:
         """Say to every client that the front end is about to close its connection."""
@@ -186,13 +193,24 @@ async def fetched(url: str, path: str, token: str) -> HttpResponse:
     return HttpResponse(HTTPStatus(int(head[0].split()[1])), headers.get("content-type", TEXT), body, kept)
 
 
-def parts(head: Overseer, secret: str, security: Security, limits: Limits, name: str) -> tuple[Lobby, FrontHttp]:
+def parts(
+    head: Overseer, secret: str, security: Security, limits: Limits, name: str, osc: OscReception | None = None
+) -> tuple[Lobby, FrontHttp]:
     """What serves WebSockets and what answers requests, whoever has the port. name: of the front end, in metrics."""
     metrics = Registry()
     http = FrontHttp(
-        NoSessions(), security, metrics, page_folder(), lambda: None, document, head=head, secret=secret, name=name
+        NoSessions(),
+        security,
+        metrics,
+        page_folder(),
+        lambda: None,
+        document,
+        osc=None if osc is None else osc_table,
+        head=head,
+        secret=secret,
+        name=name,
     )
-    return Lobby(Desk(head, secret, security, limits, metrics)), http
+    return Lobby(Desk(head, secret, security, limits, metrics), osc), http
 
 
 @asynccontextmanager
@@ -205,9 +223,11 @@ async def front_end(
     limits: Limits,
     name: str,
     tls: ssl.SSLContext | None = None,
+    osc: OscReception | None = None,
 ) -> AsyncIterator[int]:
-    """Serve clients within this context; gives the port. name: of the front end, in metrics. Raises FailureError."""
-    lobby, http = parts(head, secret, security, limits, name)
+    """Serve clients within this context; gives the port. name: of the front end, in metrics; osc: its OSC port, which
+    is open already. Raises FailureError."""
+    lobby, http = parts(head, secret, security, limits, name, osc)
     front = Front(lobby, http, lobby.serve)
     async with front.listen(host, port, tls) as found:
         yield found

@@ -131,6 +131,12 @@ class Head:
             await self._check(engine)
         return await self.where(session, seconds)
 
+    async def oldest(self) -> str | None:
+        """The session that has been there for the longest time, as far as is known; None where there is none."""
+        if not self.directory.sessions:
+            await self._ask_all()
+        return next(iter(self.directory.sessions), None)
+
     async def status(self) -> dict[str, Any]:
         """Engines and sessions, as JSON."""
         now = time.monotonic()

@@ -207,7 +207,7 @@ class Relay:
 
     async def _dial(self, route: Route, body: control.Open | control.Join, access: Access) -> dict[str, Any]:
         """Connect to an engine and have `body` carried out; its answer. Raises Refused, or FailureError."""
-        engine = await _connect(route.url, pass_for(self._desk.secret, access))
+        engine = await connected(route.url, pass_for(self._desk.secret, access))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await engine.send(write(body, 0))
@@ -386,8 +386,8 @@ class Refused(FailureError):
         self.answer = answer
 
 
-async def _connect(url: str, token: str) -> ClientConnection:
-    """A connection to an engine. Raises FailureError."""
+async def connected(url: str, token: str, ping: float | None = None) -> ClientConnection:
+    """A connection to an engine, which is asked every `ping` seconds whether it is there. Raises FailureError."""
     try:
         return await connect(
             url,
@@ -397,7 +397,8 @@ async def _connect(url: str, token: str) -> ClientConnection:
             open_timeout=ANSWER_SECONDS,
             max_size=None,
             close_timeout=1.0,
-            ping_interval=None,
+            ping_interval=ping,
+            ping_timeout=ping,
         )
     except (OSError, InvalidHandshake) as error:
         raise FailureError(f"cannot connect to {url}: {error}") from None

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from safa_server.cluster.actors import ClusterSettings, RayHead
 from safa_server.cluster.engine import EngineSettings
 from safa_server.cluster.front import front_end
 from safa_server.cluster.head import HeadSettings
+from safa_server.cluster.osc_front import OscFront
+from safa_server.discovery import announced, wanted
+from safa_server.osc import OscSettings
 from safa_server.security import Security, tls_context
 from safa_server.serve import stop_on_signals, with_token, write_ready
 from safa_server.settings import Settings
@@ -115,25 +118,20 @@ async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callabl
     security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
     tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
     cluster, folder = found
-    async with (
-        running(settings, cluster, folder) as up,
-        front_end(
-            settings.host,
-            settings.port,
-            up.head,
-            up.settings.engine.secret,
-            security,
-            settings.limits,
-            settings.name,
-            tls,
-        ) as port,
-    ):
+    async with AsyncExitStack() as stack:
+        up = await stack.enter_async_context(running(settings, cluster, folder))
+        secret = up.settings.engine.secret
+        osc = await _open_osc(stack, settings, up.head, secret)
+        ends = front_end(
+            settings.host, settings.port, up.head, secret, security, settings.limits, settings.name, tls, osc
+        )
+        port = await stack.enter_async_context(ends)
         status = await up.head.status()
         log.info("%d engine(s) of the cluster at %s", len(status["engines"]), cluster.address)
         address = Address(
             settings.host,
             port,
-            None,
+            None if osc is None else osc.port,
             None,
             None,
             settings.token,
@@ -153,3 +151,16 @@ def _slots(settings: Settings) -> int:
     """Slots of a cluster that is begun here: what its engines ask for, whatever the machine has."""
     most = max(settings.engines, settings.most_engines or 0)
     return max(1, round(most * settings.engine_cpus + 0.499))
+
+
+async def _open_osc(stack: AsyncExitStack, settings: Settings, head: RayHead, secret: str) -> OscFront | None:
+    """The OSC port, and its announcement. Raises UsageError where it cannot be opened."""
+    if settings.osc_port is None or settings.osc_port == -1:
+        return None
+    known = OscSettings(settings.host, settings.osc_port, token=settings.token, other_hosts=settings.osc_other_hosts)
+    osc = OscFront(head, secret, known)
+    await osc.start()
+    stack.push_async_callback(osc.close)
+    if wanted(settings.host, settings.announce):
+        await stack.enter_async_context(announced(settings.name, settings.host, osc.port, None))
+    return osc

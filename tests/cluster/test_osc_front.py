@@ -1,0 +1,199 @@
+"""OSC through a front end: a real client on UDP, real engines, and sessions that move and lose their engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from safa_server.client import SafaClient
+from safa_server.cluster.directory import EngineFacts
+from safa_server.cluster.engine import Engine, EngineSettings
+from safa_server.cluster.front import front_end
+from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.osc_front import OscFront
+from safa_server.cluster.osc_parcels import Kind, Parcel
+from safa_server.limits import Limits
+from safa_server.osc import OscSettings
+from safa_server.security import Security
+from safa_stream.errors import FailureError
+from tests.server.osc_rig import Peer, live, packet, peer
+
+SECRET = "the-secret-of-the-cluster"
+
+
+class Port:
+    """An engine of this process, as the head calls it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.gone = False
+
+    async def facts(self) -> EngineFacts:
+        """How it stands."""
+        if self.gone:
+            raise ConnectionError("it is gone")
+        return self.engine.facts()
+
+    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
+        """Go on with a session."""
+        await self.engine.adopt(session_id, epoch, due, lost)
+
+    async def release(self, session_id: str) -> int:
+        """Let go of a session."""
+        return await self.engine.release(session_id)
+
+    async def drop(self, session_id: str) -> None:
+        """Be silent about a session."""
+        self.engine.drop(session_id)
+
+    async def stop(self) -> None:
+        """End it."""
+        await self.engine.stop()
+
+    async def kill(self) -> None:
+        """The same: it shares this process."""
+        await self.engine.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Two engines, their head, and a front end with WebSocket and OSC."""
+
+    head: Head
+    engines: dict[str, Port]
+    port: int
+    osc: OscFront
+
+
+@asynccontextmanager
+async def cluster(folder: Path, token: str | None = None) -> AsyncIterator[Cluster]:
+    """A cluster of two engines in this process."""
+    engines: dict[str, Port] = {}
+
+    async def launch(name: str) -> Port:
+        settings = EngineSettings(name, "127.0.0.1", SECRET, folder, backend="onnx:threads=1", layers=8)
+        engines[name] = Port(Engine(settings))
+        await engines[name].engine.start()
+        return engines[name]
+
+    head = Head(launch, HeadSettings(2, 2))
+    await head.start()
+    osc = OscFront(head, SECRET, OscSettings(token=token))
+    await osc.start()
+    try:
+        security = Security.of("127.0.0.1", token)
+        async with front_end("127.0.0.1", 0, head, SECRET, security, Limits(), "front", osc=osc) as port:
+            yield Cluster(head, engines, port, osc)
+    finally:
+        await osc.close()
+        await head.stop()
+
+
+def test_a_session_is_steered_wherever_it_is(tmp_path: Path) -> None:
+    @live
+    async def test() -> None:
+        async with cluster(tmp_path) as up, SafaClient.connect(f"ws://127.0.0.1:{up.port}/ws") as client:
+            port = up.osc.port
+            with peer() as one:
+                assert await one.ask(port, "/safa/layer/0/gain", -3.0) == (
+                    "/safa/error",
+                    ("/safa/layer/0/gain", "there is no session yet"),
+                )
+                session = (await client.open("rain on a tent"))["session"]
+                named = f"/safa/session/{session}"
+                for address, value in (("/safa/layer/0/gain", -3.0), (f"{named}/layer/0/pan", 0.5)):
+                    assert await one.ask(port, address, value) == ("/safa/ok", (address, 1))
+                address, (where, reason) = await one.ask(port, "/safa/session/none/freeze")
+                assert (address, where, reason) == (
+                    "/safa/error",
+                    "/safa/session/none/freeze",
+                    "there is no session 'none'",
+                )
+                assert await one.ask(port, "/safa/subscribe", "", 0, 25.0) == ("/safa/ok", ("/safa/subscribe", 0))
+                assert (await one.until("/safa/status"))[1][0] == session
+
+                before = up.head.directory.sessions[session].engine
+                moving = asyncio.create_task(up.head.move(session))
+                # What is said meanwhile waits, and is carried out in order.
+                for gain in range(-20, -9):
+                    await one.send(port, packet(f"{named}/layer/0/gain", float(gain)))
+                    await asyncio.sleep(0.02)
+                route = await moving
+                assert route is not None and route.engine != before
+                for _ in range(-20, -9):
+                    assert (await one.until("/safa/ok"))[1][0] == f"{named}/layer/0/gain"
+                await one.send(port, packet("/safa/state"))
+                state = json.loads((await one.until("/safa/state"))[1][1])["layers"][0]
+                assert (state["gain"], state["pan"]) == (-10.0, 0.5)
+                # Nobody has subscribed anew: the front end has.
+                _drained(one)
+                statuses = [(await one.until("/safa/status"))[1] for _ in range(5)]
+                assert {status[0] for status in statuses} == {session}
+
+                lost = up.engines[route.engine]
+                lost.gone = True
+                await one.send(port, packet("/safa/layer/0/gain", -1.0))
+                await lost.engine.stop()
+                await _until_elsewhere(up.head, session, route.engine)
+                await one.send(port, packet("/safa/layer/0/gain", -2.0))
+                while (await client.state())["layers"][0]["gain"] != -2.0:
+                    await asyncio.sleep(0.05)
+                _drained(one)
+                assert (await one.until("/safa/status"))[1][0] == session
+                await one.send(port, packet("/safa/unsubscribe"))
+                await one.until("/safa/ok")
+                await asyncio.sleep(0.1)
+                _drained(one)
+                assert await one.silent()
+
+    test()
+
+
+def test_who_speaks_gives_the_token(tmp_path: Path) -> None:
+    @live
+    async def test() -> None:
+        osc = OscFront(Head(_never, HeadSettings()), SECRET, OscSettings("0.0.0.0", token="a-long-token"))
+        await osc.start()
+        with peer() as one:
+            await one.send(osc.port, packet("/safa/freeze"))
+            assert await one.silent()
+            assert (await one.ask(osc.port, "/safa/auth", "a-long-token"))[0] == "/safa/ok"
+            address, (_, reason) = await one.ask(osc.port, "/safa/freeze")
+            assert (address, reason) == ("/safa/error", "there is no session yet")
+        await osc.close()
+
+    test()
+
+
+def test_parcels_come_back_as_they_were() -> None:
+    parcel = Parcel(Kind.PACKET, "session", "::1", 65535, b"/safa/freeze")
+    assert Parcel.read(parcel.wrapped()) == parcel
+    assert Parcel.read(Parcel(Kind.MOVED, "session").wrapped()) == Parcel(Kind.MOVED, "session")
+    for wrong in ("text", b"", parcel.wrapped()[:9], b"\xff" + parcel.wrapped()[1:], b"\0\0\0\2\0\xff\xff"):
+        with pytest.raises(FailureError, match="cannot be read"):
+            Parcel.read(wrong)
+
+
+async def _never(name: str) -> Port:
+    raise AssertionError("no engine is wanted")
+
+
+async def _until_elsewhere(head: Head, session: str, engine: str) -> None:
+    async with asyncio.timeout(20):
+        while (route := await head.where(session, 1.0)) is None or route.engine == engine:
+            await asyncio.sleep(0.05)
+
+
+def _drained(one: Peer) -> None:
+    """Forget what has come so far."""
+    try:
+        while True:
+            one.socket.recv(65536)
+    except BlockingIOError:
+        pass
