@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pythonosc.udp_client import SimpleUDPClient
 
 from safa_server.client import SafaClient
 from safa_server.cluster.directory import EngineFacts
@@ -108,7 +110,8 @@ def test_a_session_is_steered_wherever_it_is(tmp_path: Path) -> None:
                 session = (await client.open("rain on a tent"))["session"]
                 named = f"/safa/session/{session}"
                 for address, value in (("/safa/layer/0/gain", -3.0), (f"{named}/layer/0/pan", 0.5)):
-                    assert await one.ask(port, address, value) == ("/safa/ok", (address, 1))
+                    said, (about, _) = await one.ask(port, address, value)
+                    assert (said, about) == ("/safa/ok", address)
                 address, (where, reason) = await one.ask(port, "/safa/session/none/freeze")
                 assert (address, where, reason) == (
                     "/safa/error",
@@ -135,6 +138,9 @@ def test_a_session_is_steered_wherever_it_is(tmp_path: Path) -> None:
                 _drained(one)
                 statuses = [(await one.until("/safa/status"))[1] for _ in range(5)]
                 assert {status[0] for status in statuses} == {session}
+                # What others use knows nothing of all that.
+                assert await asyncio.to_thread(_said, port, f"{named}/layer/0/mute", True) == "/safa/ok"
+                assert (await client.state())["layers"][0]["mute"]
 
                 lost = up.engines[route.engine]
                 lost.gone = True
@@ -178,6 +184,13 @@ def test_parcels_come_back_as_they_were() -> None:
     for wrong in ("text", b"", parcel.wrapped()[:9], b"\xff" + parcel.wrapped()[1:], b"\0\0\0\2\0\xff\xff"):
         with pytest.raises(FailureError, match="cannot be read"):
             Parcel.read(wrong)
+
+
+def _said(port: int, address: str, value: Any) -> str:
+    """A message of python-osc's own client, and what is answered."""
+    with SimpleUDPClient("127.0.0.1", port) as one:
+        one.send_message(address, value)
+        return str(next(one.get_messages(10)).address)
 
 
 async def _never(name: str) -> Port:
