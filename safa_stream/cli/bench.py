@@ -4,6 +4,9 @@
 many sessions it keeps fed, what listeners cost. `bench soak` has sessions attacked for as long as one likes, counts
 every sample of the others, and ends with exit code 1 where something was wrong.
 
+`bench cluster` starts a Ray cluster on this machine: what each engine adds, whether a session that moves sounds as one
+that stays, and what is lost when an engine or a front end is killed.
+
 `bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
 
 `bench panorama` times the ways to join views of pictures, in turns, as ratios to SaFa's: of a model of pictures, or of
@@ -14,6 +17,7 @@ examples:
   safa-stream bench --minutes 30 --json
   safa-stream bench live
   safa-stream bench soak --seconds 3600 --json
+  safa-stream bench cluster --engines 2
   safa-stream bench panorama --architecture stable-diffusion-3.5-medium --view 512 --height 512 --average-overlap 0.8
 """
 
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(
         title="of a live server, of backends, or of pictures",
-        metavar="[live|soak|backends|panorama]",
+        metavar="[live|soak|cluster|backends|panorama]",
         dest="what",
         required=False,
     )
@@ -57,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     soak = _part(whats, "soak", "sessions that go on beside hostile clients")
     soak.add_argument("--seconds", type=duration, default=120.0, metavar="TIME", help="how long (default: 120)")
     soak.add_argument("--sessions", type=count, default=4, metavar="N", help="half of them attacked (default: 4)")
+    cluster = _part(whats, "cluster", "engines on a Ray cluster: what each adds, and what is heard of losses")
+    cluster.add_argument("--engines", type=count, default=2, metavar="N", help="at most (default: 2)")
+    cluster.add_argument("--sessions", type=count, default=8, metavar="N",
+                         help="of the engine that is killed (default: 8)")  # fmt: skip
+    cluster.add_argument("--moves", type=count, default=3, metavar="N", help="of one session (default: 3)")
+    cluster.add_argument("--window", type=positive, default=12.0, metavar="SECONDS",
+                         help="of each measurement of throughput (default: 12)")  # fmt: skip
     backends = whats.add_parser("backends", help="the networks on every backend", allow_abbrev=False)
     backends.add_argument("--model", default=argparse.SUPPRESS, help="a model's name or folder (default: builtin)")
     backends.add_argument("--int8", type=Path, metavar="FOLDER",
@@ -81,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
     if options.what is not None:
-        parts = {"live": _live, "soak": _soak, "backends": _backends, "panorama": _panorama}
+        parts = {"live": _live, "soak": _soak, "cluster": _cluster, "backends": _backends, "panorama": _panorama}
         return parts[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load
@@ -150,6 +161,24 @@ def _soak(options: argparse.Namespace) -> int:
         for line in found[word]:
             progress(False)(f"{word.replace('_', ' ')}: {line}")
     return 1 if found["broken"] else 0
+
+
+def _cluster(options: argparse.Namespace) -> int:
+    from safa_server.measuring import cluster, meanings
+    from safa_server.measuring.servers import measured
+
+    plan = cluster.ClusterPlan(
+        engines=options.engines,
+        sessions=options.sessions,
+        moves=options.moves,
+        window=options.window,
+        model=options.model,
+        backend=options.backend,
+        steps=options.steps,
+        seed=options.random,
+    )
+    _say(options, measured(cluster.measure(plan, progress(options.quiet))), meanings.CLUSTER)
+    return 0
 
 
 def _backends(options: argparse.Namespace) -> int:

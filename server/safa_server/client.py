@@ -150,8 +150,10 @@ class SafaClient:
                 while True:
                     await self._take(await self._socket.recv())
             except ConnectionClosed as closed:
-                if closed.rcvd is not None and closed.rcvd.code == 1000:
-                    return self._break(Ended(f"the session was closed: {closed.rcvd.reason or 'as asked'}"), over=True)
+                code, why = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (0, "")
+                if code in (1000, 1008):  # it is over, or takes another token
+                    end = (Ended if code == 1000 else FailureError)(f"the session was closed: {why or 'as asked'}")
+                    return self._break(end, over=True)
                 self._break(FailureError(f"the connection broke: {closed}"))
                 await self._resume()
             except SafaError as error:
@@ -181,8 +183,7 @@ class SafaClient:
                     with suppress(OSError, InvalidHandshake, ConnectionClosed):
                         self._socket = await self._dial()
                         after = None if self.last is None else self.last.sequence
-                        rejoin = Join(**{name: self.opened[name] for name in names}, from_=after)
-                        await self._socket.send(write(rejoin, 0))
+                        await self._socket.send(write(Join(**{n: self.opened[n] for n in names}, from_=after), 0))
                         answer = json.loads(await self._socket.recv())
                         self.resumed += answer["type"] == "opened"
                         if answer["type"] == "error":
@@ -191,9 +192,8 @@ class SafaClient:
         self._break(FailureError("the connection broke and the server cannot be reached"), over=True)
 
     def _break(self, reason: FailureError, over: bool = False) -> None:
-        for waiting in self._answers.values():
-            if not waiting.done():
-                waiting.set_exception(reason)
+        for waiting in (one for one in self._answers.values() if not one.done()):
+            waiting.set_exception(reason)
         if over:
             self._over = self._over or reason
             self._news.set()

@@ -66,7 +66,7 @@ class Fanout:
         """
         if len(self._listeners) >= self._limits.listeners:
             raise UsageError(f"the session has {len(self._listeners)} listeners, the most that it takes")
-        listener = Listener(outlet, self._feed(encoding), self._limits, control)
+        listener = Listener(outlet, self._feed(encoding), self._limits, control, self.station.ahead)
         listener.place(after)
         self._listeners.append(listener)
         self._choose_driver()

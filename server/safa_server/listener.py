@@ -53,7 +53,8 @@ class Sent:
 class Listener:
     """See the module.
 
-    next: the frame that it gets next, None until that is known; wanted: the frame where it wanted to go on; lost: first
+    ahead: seconds by which sound is sent before its time, and by which it may be behind beside what all may; next: the
+    frame that it gets next, None until that is known; wanted: the frame where it wanted to go on; lost: first
     sample that it lost and was not told of yet; behind_since: when it had no room for a frame, None if it has all;
     drives: its grants drive the session (pull), and generation waits for it; catching_up: it came back and has not had
     all yet, which may take its time.
@@ -63,6 +64,7 @@ class Listener:
     feed: Feed
     limits: Limits
     control: bool
+    ahead: float = 0.0
     drives: bool = False
     next: int | None = None
     wanted: int | None = None
@@ -160,7 +162,7 @@ class Listener:
             return
         if self.next is None:
             self.next = feed.first if self.wanted is None else self.wanted
-        oldest, most = feed.first, feed.count(self.limits.queue_seconds)
+        oldest, most = feed.first, feed.count(self.limits.queue_seconds + self.ahead)
         if self.behind <= most:
             self.catching_up = False
         elif not self.catching_up and self._had_time():

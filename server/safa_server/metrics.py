@@ -56,6 +56,11 @@ FAMILIES = (
     Family("safa_batch_rows", "histogram", "Rows of a batched step.", (), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)),
     Family("safa_connections", "gauge", "WebSocket connections."),
     Family("safa_connections_refused_total", "counter", "Connections refused, by reason.", ("reason",)),
+    Family("safa_connections_cut_total", "counter", "Connections cut as their token had expired or was revoked."),
+    Family(
+        "safa_tenant_sessions", "gauge", "Sessions that are open, by tenant; those of none are not told.", ("tenant",)
+    ),
+    Family("safa_tenant_refused_total", "counter", "Messages refused by a tenant's quota.", ("tenant", "quota")),
     Family("safa_front_clients", "gauge", "Clients of a cluster's front end."),
     Family(
         "safa_front_rejoin_seconds",

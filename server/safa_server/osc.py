@@ -24,7 +24,7 @@ from safa_server.osc_stream import LARGEST_RING, LEAST_RING, RingBuffer, packet_
 from safa_server.osc_subscribers import LARGEST_SUBSCRIBERS, Destination, Subscribers
 from safa_server.security import is_loopback
 from safa_server.station import Station
-from safa_server.stations import Stations
+from safa_server.stations import Seen
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.scene import WeightedPrompt, parse_prompts
 
@@ -229,7 +229,7 @@ class OscReception:
 class OscServer(OscReception):
     """Serves `stations`. default: the session of addresses that name none."""
 
-    def __init__(self, stations: Stations, default: Callable[[], Station | None], settings: OscSettings) -> None:
+    def __init__(self, stations: Seen, default: Callable[[], Station | None], settings: OscSettings) -> None:
         super().__init__(settings)
         self._stations, self._default = stations, default
         self._waiting: set[asyncio.TimerHandle] = set()

@@ -69,11 +69,11 @@ async def serving(
     """The server, bound to 127.0.0.1."""
     runner = Runner(model or toy_48k(), largest_layers=layers)
     runner.start()
-    stations, metrics = Stations(runner), Registry()
     security = security or Security.of("127.0.0.1")
+    stations, metrics = Stations(runner, tenants=security.tenants), Registry()
     hub = Hub(stations, security, limits or Limits(), metrics, session_seconds)
     http = Http(stations, security, metrics, folder or Path("nothing"), lambda: None, document, osc)
-    front = Front(hub, http, lambda socket, access: Connection(socket, hub, access), routes)
+    front = Front(hub, http, lambda socket, who: Connection(socket, hub, who), routes)
     try:
         async with front.listen("127.0.0.1", 0, tls) as port:
             yield Rig(port, hub, front, stations, metrics, "wss" if tls else "ws")

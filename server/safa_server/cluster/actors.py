@@ -18,6 +18,7 @@ from safa_server.cluster.engine import Engine, EngineSettings
 from safa_server.cluster.head import Head, HeadSettings, Route
 from safa_server.cluster.vault import Saved, Vault
 from safa_server.serve import set_up_logging
+from safa_server.tenants.quotas import Usage
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.rayclusters import NAMESPACE, library, one_line
 
@@ -189,6 +190,11 @@ class HeadActor:
         await self.start()
         return await self._head.place(rows, without)
 
+    async def usage(self, tenant: str) -> Usage:
+        """See Head."""
+        await self.start()
+        return await self._head.usage(tenant)
+
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """See Head."""
         await self.start()
@@ -271,6 +277,11 @@ class RayHead:
     async def place(self, rows: int, without: Collection[str] = ()) -> Route | None:
         """See Head."""
         found: Route | None = await self._ask(self._handle.place.remote, rows, tuple(without))
+        return found
+
+    async def usage(self, tenant: str) -> Usage:
+        """See Head."""
+        found: Usage = await self._ask(self._handle.usage.remote, tenant)
         return found
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:

@@ -17,8 +17,7 @@ from safa_server.cluster.actors import RayHead
 from safa_server.cluster.asgi import FrontEnd
 from safa_server.cluster.front import FrontHttp, Lobby, parts
 from safa_server.cluster.serve import cluster_settings
-from safa_server.security import Security
-from safa_server.serve import set_up_logging
+from safa_server.serve import security_of, set_up_logging
 from safa_server.settings import Settings, environment, read_settings
 from safa_stream.errors import UsageError
 from safa_stream.rayclusters import AUTO, library
@@ -35,8 +34,8 @@ def build(args: Mapping[str, Any]) -> Any:
     """The application. args: settings by their names, and `config`, a settings file. Raises UsageError."""
     library()
     settings = _settings(args)
-    security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
-    front = FrontEnd(security, partial(_begin, settings, security))
+    security_of(settings)
+    front = FrontEnd(partial(_begin, settings))
     serve: Any = import_module("ray.serve")
     deployed = serve.deployment(
         name="FrontEnd",
@@ -82,11 +81,11 @@ class _Replica:
     """Serve wants a class; all that there is to do is the ASGI application's."""
 
 
-async def _begin(settings: Settings, security: Security) -> tuple[Lobby, FrontHttp]:
+async def _begin(settings: Settings) -> tuple[Lobby, FrontHttp]:
     """The cluster's head and engines, begun where they are not there yet, and what serves clients by them."""
     assert settings.state is not None
     set_up_logging(settings.log_level, settings.log_json)
     head = RayHead.begun(cluster_settings(settings, settings.state.resolve(), alone=False))
     secret = (await head.start()).engine.secret
     context: Any = import_module("ray.serve").get_replica_context()
-    return parts(head, secret, security, settings.limits, str(context.replica_tag))
+    return parts(head, secret, security_of(settings), settings.limits, str(context.replica_tag))

@@ -15,7 +15,7 @@ from safa_server.cluster.front import FrontHttp, Lobby
 from safa_server.fields import WireError
 from safa_server.header import unpack
 from safa_server.http import HttpRequest, HttpResponse, refusal, unauthorized
-from safa_server.security import Security, is_loopback, token_in
+from safa_server.security import is_loopback, token_in
 from safa_server.websocket import Front, chosen
 from safa_server.wire import parse
 from safa_stream.errors import SafaError
@@ -36,15 +36,15 @@ class FrontEnd:
     the server that has the port listens.
     """
 
-    def __init__(self, security: Security, begin: Callable[[], Awaitable[tuple[Lobby, FrontHttp]]]) -> None:
-        self._security, self._begin = security, begin
+    def __init__(self, begin: Callable[[], Awaitable[tuple[Lobby, FrontHttp]]]) -> None:
+        self._begin = begin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the server's own beginning and end."""
         if scope["type"] == "lifespan":
             return await self._live(receive, send)
         asked = _request(scope)
-        stranger = self._security.token is None and not is_loopback((scope.get("client") or ("",))[0])
+        stranger = self._lobby.security.token is None and not is_loopback((scope.get("client") or ("",))[0])
         if scope["type"] == "websocket":
             await self._websocket(scope, asked, stranger, receive, send)
         else:
@@ -58,8 +58,10 @@ class FrontEnd:
             self._front = Front(self._lobby, self._http, self._lobby.serve)
         except SafaError as error:
             return await send({"type": "lifespan.startup.failed", "message": str(error)})
+        sweeping = asyncio.create_task(self._front.look_after(), name="sweep")
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        sweeping.cancel()
         self._lobby.tell_all("the front end is shutting down")
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -73,8 +75,8 @@ class FrontEnd:
         if found is not None:
             return await _deny(found, scope, send)
         await send({"type": "websocket.accept", "subprotocol": protocol})
-        access = self._security.access(token_in(asked.headers, asked.query))
-        await self._lobby.serve(Socket(receive, send, self._lobby.limits.message_bytes), access).run()
+        who = self._lobby.security.who(token_in(asked.headers, asked.query))
+        await self._lobby.serve(Socket(receive, send, self._lobby.limits.message_bytes), who).run()
 
 
 class Socket:

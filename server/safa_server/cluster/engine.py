@@ -23,9 +23,9 @@ from safa_server.hub import Hub
 from safa_server.limits import Limits
 from safa_server.metrics import Registry
 from safa_server.observe import observe
+from safa_server.principal import Principal
 from safa_server.runner import Runner
 from safa_server.schema import document
-from safa_server.security import Access
 from safa_server.serve import page_folder
 from safa_server.station import Station
 from safa_server.stations import Stations
@@ -33,6 +33,7 @@ from safa_server.storage import AGAIN_SECONDS
 from safa_server.websocket import Front
 from safa_stream.errors import SnapshotError
 from safa_stream.models import load
+from safa_stream.models.interface import Model
 
 log = logging.getLogger("safa_server.cluster.engine")
 
@@ -64,7 +65,8 @@ class EngineSettings:
 class Engine:
     """See the module. Lives on one event loop.
 
-    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so.
+    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so; loading:
+    gives the model of a name on a backend.
     """
 
     def __init__(
@@ -72,9 +74,10 @@ class Engine:
         settings: EngineSettings,
         keep: Callable[[Saved], None] = lambda saved: None,
         fetch: Callable[[str], Awaitable[Saved | None]] | None = None,
+        loading: Callable[[str, str], Model] = load,
     ) -> None:
         self.settings = settings
-        self._keep, self._fetch = keep, fetch
+        self._keep, self._fetch, self._loading = keep, fetch, loading
         self._told: dict[str, int] = {}
         self._stack = AsyncExitStack()
         self._epochs: dict[str, int] = {}
@@ -83,7 +86,7 @@ class Engine:
     async def start(self) -> str:
         """Load the model, measure this machine, take connections; gives the WebSocket's address. Raises SafaError."""
         settings = self.settings
-        model = await asyncio.to_thread(load, settings.model, settings.backend)
+        model = await asyncio.to_thread(self._loading, settings.model, settings.backend)
         self._model = f"{model.facts.name} {model.facts.version}"
         self._storage = ClaimedStorage(settings.folder, model, self._snapshot)
         self._runner = Runner(model, settings.layers)
@@ -203,11 +206,19 @@ class Engine:
                         self._told[session] = told + len(saved.lines)
                         self._keep(saved)
 
-    def _serve(self, socket: ServerConnection, access: Access) -> Connection:
-        return Connection(socket, self._hub, access)
+    def _serve(self, socket: ServerConnection, who: Principal) -> Connection:
+        return Connection(socket, self._hub, who)
 
     def _session(self, station: Station) -> SessionFacts:
         epoch = self._epochs.setdefault(station.id, FIRST)
         return SessionFacts(
-            epoch, station.position, station.rate, station.lead, station.rows, station.pacing == "live", station.playing
+            epoch,
+            station.position,
+            station.rate,
+            station.lead,
+            station.rows,
+            station.pacing == "live",
+            station.playing,
+            station.tenant,
+            station.layers,
         )

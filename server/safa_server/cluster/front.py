@@ -15,15 +15,18 @@ from urllib.parse import quote, urlsplit
 from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
+from safa_server.cluster.desk import Client, Desk, Switchboard
 from safa_server.cluster.metrics_text import merged
 from safa_server.cluster.passes import pass_for
-from safa_server.cluster.relay import Client, Desk, Relay, Switchboard
+from safa_server.cluster.relay import Relay
+from safa_server.guests import Guests
 from safa_server.http import TEXT, Http, HttpRequest, HttpResponse, refusal, unauthorized
 from safa_server.limits import Limits
 from safa_server.metrics import CONTENT_TYPE, Registry
 from safa_server.osc import OscCounts, OscReception
+from safa_server.principal import OPERATOR, Access, Principal
 from safa_server.schema import document
-from safa_server.security import Access, Security, token_in
+from safa_server.security import Security, token_in
 from safa_server.serve import osc_table, page_folder
 from safa_server.station import Station
 from safa_server.websocket import Front
@@ -51,15 +54,18 @@ class Lobby:
         self.desk, self._osc = desk, osc
         self._counted = OscCounts()
         self.limits, self.metrics, self.security = desk.limits, desk.metrics, desk.security
+        self.guests = Guests(desk.security, desk.metrics)
         self.there: set[Client] = set()
         self._telling: set[asyncio.Task[None]] = set()
 
-    def serve(self, client: Client, access: Access) -> Visit:
+    def serve(self, client: Client, who: Principal) -> Visit:
         """A client."""
-        return Visit(self, client, access)
+        return Visit(self, client, who)
 
     def sweep(self) -> None:
-        """Count what came by OSC; sessions are the engines' to look after."""
+        """Sessions are the engines' to look after; who may not be here any more is cut here."""
+        self.guests.sweep()
+        self.metrics.set("safa_front_clients", len(self.there))
         if self._osc is not None:
             now, before = self._osc.counts, self._counted
             self.metrics.add("safa_osc_messages_total", now.messages - before.messages)
@@ -70,7 +76,7 @@ class Lobby:
         """Say to every client that the front end is about to close its connection."""
         told = write(control.Closing(reason=reason))
         for client in list(self.there):
-            task = asyncio.ensure_future(_told(client, told))
+            task = asyncio.ensure_future(_said(client, told))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
@@ -81,23 +87,20 @@ class Visit:
 
     lobby: Lobby
     client: Client
-    access: Access
+    who: Principal
 
     async def run(self) -> None:
         """Serve it until it goes, or its session ends."""
-        there, metrics = self.lobby.there, self.lobby.metrics
-        there.add(self.client)
-        metrics.set("safa_front_clients", len(there))
+        self.lobby.there.add(self.client)
         try:
-            await Relay(self.client, self.lobby.desk, self.access).run()
+            await Relay(self.client, self.lobby.desk, self.who, self.lobby.guests).run()
         finally:
-            there.discard(self.client)
-            metrics.set("safa_front_clients", len(there))
+            self.lobby.there.discard(self.client)
 
 
-async def _told(client: Client, message: str) -> None:
+async def _said(client: Client, text: str) -> None:
     with suppress(ConnectionClosed):
-        await client.send(message)
+        await client.send(text)
 
 
 class NoSessions:
@@ -131,22 +134,26 @@ class FrontHttp(Http):
         if request.method == "GET" and self.security.knows_host(request.headers.get("host")):
             if path.startswith("/sessions/"):
                 return self._from_engine(path, given)
-            if path == "/metrics" and self.security.access(given) is Access.ALL:
+            if path == "/metrics" and self.security.who(given).operates:
                 return self._all_metrics()
         return Http.respond(self, request)
 
     async def _from_engine(self, path: str, given: str | None) -> HttpResponse:
         assert self.head is not None
-        access = self.security.access(given)
-        if access is Access.NONE and given is None:
-            return unauthorized()
+        who = self.security.who(given)
+        if who.access is Access.NONE and given is None:
+            return unauthorized(who.refusal)
         try:
             route = await self.head.where(path.split("/")[2])
             if route is None:
+                if who.access is Access.NONE:
+                    return unauthorized(who.refusal)
                 return refusal(HTTPStatus.NOT_FOUND, "there is no such session or loop")
             # A session's own token is for its engine to look at.
-            token = given if access is Access.NONE else pass_for(self.secret, access)
-            return await fetched(route.url, quote(path), token or "")
+            token = given if who.access is Access.NONE else pass_for(self.secret, who)
+            answer = await fetched(route.url, quote(path), token or "")
+            # In the words of a session that is nowhere: whose it is concerns nobody else.
+            return unauthorized(who.refusal) if answer.status is HTTPStatus.UNAUTHORIZED else answer
         except (OSError, FailureError, TimeoutError) as error:
             return refusal(HTTPStatus.BAD_GATEWAY, f"the session's engine did not answer: {error}")
 
@@ -157,7 +164,7 @@ class FrontHttp(Http):
             engines = (await self.head.status())["engines"]
         except FailureError:
             engines = {}
-        token = pass_for(self.secret, Access.ALL)
+        token = pass_for(self.secret, OPERATOR)
 
         async def of(name: str, url: str) -> None:
             try:

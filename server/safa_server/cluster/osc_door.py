@@ -14,7 +14,8 @@ from safa_server.cluster.osc_parcels import LARGEST_WAITING, PATH, Kind, Parcel
 from safa_server.http import HttpRequest
 from safa_server.osc import OscServer, OscSettings
 from safa_server.osc_sockets import UdpPeer
-from safa_server.stations import Stations
+from safa_server.principal import Access, Principal
+from safa_server.stations import Seen, Stations
 from safa_server.websocket import Route
 
 #: Front ends have looked at the rates of their peers.
@@ -22,10 +23,10 @@ NO_RATE = 1e6
 
 
 class OscDoors:
-    """What an engine has for the OSC of front ends."""
+    """What an engine has for the OSC of front ends. OSC has no tenants: it reaches the operator's own sessions only."""
 
     def __init__(self, stations: Stations) -> None:
-        self._stations = stations
+        self._stations = stations.seen_by(Principal(Access.LISTEN))
         self._there: set[Door] = set()
         self.route = Route(lambda path: path == PATH, self._serve)
 
@@ -34,7 +35,7 @@ class OscDoors:
         for door in self._there:
             door.moved(session)
 
-    async def _serve(self, link: ServerConnection) -> None:
+    async def _serve(self, link: ServerConnection, who: Principal) -> None:
         assert link.request is not None
         query = HttpRequest("GET", link.request.path).query
         door = Door(link, self._stations, query.get("ipv6") == "1", query.get("other_hosts") == "1")
@@ -51,7 +52,7 @@ class Door:
     ipv6: the family of the front end's port; other_hosts: as in OscSettings.
     """
 
-    def __init__(self, link: ServerConnection, stations: Stations, ipv6: bool, other_hosts: bool) -> None:
+    def __init__(self, link: ServerConnection, stations: Seen, ipv6: bool, other_hosts: bool) -> None:
         self.family, self.port = int(socket.AF_INET6 if ipv6 else socket.AF_INET), 0
         self._link, self._stations = link, stations
         self._out: asyncio.Queue[bytes] = asyncio.Queue(LARGEST_WAITING)

@@ -9,10 +9,10 @@ from contextlib import suppress
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from safa_server.cluster.dialling import connected
 from safa_server.cluster.osc_parcels import LARGEST_WAITING, PATH, Parcel
 from safa_server.cluster.passes import pass_for
-from safa_server.cluster.relay import connected
-from safa_server.security import Access
+from safa_server.principal import OPERATOR
 
 #: An engine that does not answer for so long is looked for elsewhere, seconds.
 PING_SECONDS = 2.0
@@ -32,7 +32,7 @@ class Link:
         """Connect. url: of the engine's WebSocket; ipv6: the family of the front end's port; other_hosts: as in
         OscSettings. Raises FailureError."""
         place = f"{url.removesuffix('/ws')}{PATH}?ipv6={ipv6:d}&other_hosts={other_hosts:d}"
-        return cls(await connected(place, pass_for(secret, Access.ALL), PING_SECONDS))
+        return cls(await connected(place, pass_for(secret, OPERATOR), PING_SECONDS))
 
     def send(self, parcel: Parcel) -> bool:
         """Send without waiting; whether there was room."""

@@ -22,9 +22,9 @@ from safa_server.cluster.head import HeadSettings
 from safa_server.cluster.osc_front import OscFront
 from safa_server.discovery import announced, wanted
 from safa_server.osc import OscSettings
-from safa_server.security import Security, tls_context
-from safa_server.serve import stop_on_signals, with_token, write_ready
+from safa_server.serve import security_of, stop_on_signals, with_token, write_ready
 from safa_server.settings import Settings
+from safa_server.tls import renewed_or_none
 from safa_stream.errors import UsageError
 from safa_stream.models.backends.spec import AUTO
 from safa_stream.rayclusters import Cluster, connected
@@ -71,19 +71,16 @@ def cluster_of(settings: Settings) -> Iterator[tuple[Cluster, Path]]:
                 shutil.rmtree(made, ignore_errors=True)
 
 
-def cluster_settings(settings: Settings, folder: Path, alone: bool) -> ClusterSettings:
-    """What a cluster is begun with. alone: whether all of it runs on this machine."""
-    backend = settings.backend
-    if backend == AUTO and settings.engine_gpus == 0:
-        # Engines share their node's cores: each takes what it was given, not all that it sees.
-        backend = f"onnx:threads={max(1, int(settings.engine_cpus))}"
+def cluster_settings(settings: Settings, folder: Path, alone: bool, even: bool = True) -> ClusterSettings:
+    """What a cluster is begun with. alone: whether all of it runs on this machine; even: whether sessions are moved
+    from full engines to empty ones."""
     engine = EngineSettings(
         name="",
         host="",
         secret=secrets.token_urlsafe(24),
         folder=folder,
         model=settings.model,
-        backend=backend,
+        backend=engine_backend(settings.backend, settings.engine_cpus, settings.engine_gpus),
         sessions=settings.sessions,
         layers=settings.layers,
         session_seconds=settings.session_seconds,
@@ -92,7 +89,7 @@ def cluster_settings(settings: Settings, folder: Path, alone: bool) -> ClusterSe
     most = max(settings.engines, settings.most_engines or 0)
     return ClusterSettings(
         engine,
-        HeadSettings(settings.engines, most),
+        HeadSettings(settings.engines, most, even=even),
         settings.engine_cpus,
         settings.engine_gpus,
         alone=alone,
@@ -101,9 +98,9 @@ def cluster_settings(settings: Settings, folder: Path, alone: bool) -> ClusterSe
 
 
 @asynccontextmanager
-async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIterator[Running]:
+async def running(settings: Settings, cluster: Cluster, folder: Path, even: bool = True) -> AsyncIterator[Running]:
     """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here."""
-    head = RayHead.begun(cluster_settings(settings, folder, alone=cluster.started))
+    head = RayHead.begun(cluster_settings(settings, folder, alone=cluster.started, even=even))
     try:
         yield Running(head, await head.start(), cluster)
     finally:
@@ -115,10 +112,10 @@ async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIt
 async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callable[[Address], None]) -> None:
     stop = stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
-    security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
-    tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+    security = security_of(settings)
     cluster, folder = found
     async with AsyncExitStack() as stack:
+        tls = await stack.enter_async_context(renewed_or_none(settings.tls_cert, settings.tls_key))
         up = await stack.enter_async_context(running(settings, cluster, folder))
         secret = up.settings.engine.secret
         osc = await _open_osc(stack, settings, up.head, secret)
@@ -145,6 +142,12 @@ async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callabl
         log.info("shutting down")
         if settings.ready_file is not None:
             settings.ready_file.unlink(missing_ok=True)
+
+
+def engine_backend(backend: str, cpus: float = 1.0, gpus: float = 0.0) -> str:
+    """What runs an engine's networks where that is left to us: engines share their node's cores, so each takes what it
+    was given and not all that it sees."""
+    return f"onnx:threads={max(1, int(cpus))}" if backend == AUTO and gpus == 0 else backend
 
 
 def _slots(settings: Settings) -> int:
