@@ -6,6 +6,8 @@ every sample of the others, and ends with exit code 1 where something was wrong.
 
 `bench cluster` starts a Ray cluster on this machine: what each engine adds, whether a session that moves sounds as one
 that stays, and what is lost when an engine or a front end is killed.
+`bench capacity` measures what sessions, encodings, listeners and relays cost, and says how many machines a number of
+listeners needs.
 
 `bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
 
@@ -28,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safa_stream.cli import bench_capacity
 from safa_stream.cli.eval_images import add_sizes, maker, methods_of
 from safa_stream.cli.figures import add_common, numbers, progress, tell
 from safa_stream.cli.values import BACKEND, count, duration, positive
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(
         title="of a live server, of backends, or of pictures",
-        metavar="[live|soak|cluster|backends|panorama]",
+        metavar="[live|soak|cluster|capacity|backends|panorama]",
         dest="what",
         required=False,
     )
@@ -68,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cluster.add_argument("--moves", type=count, default=3, metavar="N", help="of one session (default: 3)")
     cluster.add_argument("--window", type=positive, default=12.0, metavar="SECONDS",
                          help="of each measurement of throughput (default: 12)")  # fmt: skip
+    bench_capacity.add_arguments(_part(whats, "capacity", bench_capacity.ABOUT))
     backends = whats.add_parser("backends", help="the networks on every backend", allow_abbrev=False)
     backends.add_argument("--model", default=argparse.SUPPRESS, help="a model's name or folder (default: builtin)")
     backends.add_argument("--int8", type=Path, metavar="FOLDER",
@@ -92,7 +96,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
     if options.what is not None:
-        parts = {"live": _live, "soak": _soak, "cluster": _cluster, "backends": _backends, "panorama": _panorama}
+        parts = {
+            "live": _live,
+            "soak": _soak,
+            "cluster": _cluster,
+            "capacity": bench_capacity.run,
+            "backends": _backends,
+            "panorama": _panorama,
+        }
         return parts[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load

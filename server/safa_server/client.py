@@ -108,21 +108,21 @@ class SafaClient:
         self.opened = {**found, "token": found["token"] or token}
         return self.opened
 
-    async def send(self, message: Command | Control) -> Any:
-        """Have a message carried out; gives a command's number, which events name. Raises as `ask`."""
-        return (await self.ask(message)).get("command")
+    async def send(self, message: Command | Control, trace: str | None = None) -> Any:
+        """Have a message carried out; gives a command's number, which events name. As `ask`, and raises as it."""
+        return (await self.ask(message, trace)).get("command")
 
     async def state(self) -> Any:
         """The session's state, as a JSON object."""
         return (await self.ask(GetState()))["state"]
 
-    async def ask(self, message: Command | Control) -> dict[str, Any]:
-        """The answer to a message. Raises Refused, or FailureError where the connection ended before it came."""
+    async def ask(self, message: Command | Control, trace: str | None = None) -> dict[str, Any]:
+        """The answer to a message. trace: a W3C traceparent. Raises Refused, or FailureError where none can come."""
         if self._over is not None:
             raise self._over
         answer = self._answers[number := next(self._numbers)] = asyncio.get_running_loop().create_future()
         try:
-            await self._socket.send(write(message, number))
+            await self._socket.send(write(message, number, trace))
             found: dict[str, Any] = await answer
         except ConnectionClosed as closed:
             raise FailureError(f"the connection broke: {closed}") from None

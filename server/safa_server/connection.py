@@ -21,6 +21,8 @@ from safa_server.principal import Access, Principal
 from safa_server.requests import OpenRequest
 from safa_server.runner import AdmissionError
 from safa_server.station import Station
+from safa_server.telemetry.observer import Origin
+from safa_server.telemetry.traceparent import Traceparent
 from safa_server.tenants.quotas import QuotaError
 from safa_server.wire import Request, parse, read, request_id, write
 from safa_stream.errors import FailureError, SafaError
@@ -40,7 +42,7 @@ _NAMED_FIELD = re.compile(r"(?:\w+ )*field '([\w.\[\]]+)'")
 
 
 class Connection:
-    """See the module. `who`: who the token of the handshake says it is; the operator where none is needed."""
+    """See the module. who: who the token of the handshake says it is; the operator where none is needed."""
 
     def __init__(self, socket: ServerConnection, hub: Hub, who: Principal) -> None:
         self._socket = socket
@@ -48,6 +50,10 @@ class Connection:
         self._who = who
         #: What this connection may do: more than its principal where it showed the session's own token.
         self._access = who.access
+        #: For messages that have none of their own.
+        self._trace = (
+            None if socket.request is None else Traceparent.read(socket.request.headers.get("traceparent", ""))
+        )
         self._outlet = SocketOutlet(socket, hub.limits.write_bytes)
         self._pace = Pace(hub.limits.messages_per_second)
         self._station: Station | None = None
@@ -83,13 +89,14 @@ class Connection:
     async def _take(self, message: str | bytes) -> bool:
         """Do what a message says; whether it was one of those that may come at every picture of a game."""
         number: int | None = None
+        received = time.monotonic_ns()
         try:
             if isinstance(message, bytes):
                 raise WireError("bad_message", "binary messages mean nothing here; commands are JSON texts")
             found = parse(message)
             number = request_id(found)
             request = read(found)
-            await self._carry_out(request)
+            await self._carry_out(request, Origin("websocket", received, request.trace or self._trace))
             return isinstance(request.body, Mix) and request.body.at is None
         except SafaError as error:
             refused = refusal(error)
@@ -101,7 +108,7 @@ class Connection:
                 await self._socket.close(1008, refused.reason[:120])
             return False
 
-    async def _carry_out(self, request: Request) -> None:
+    async def _carry_out(self, request: Request, origin: Origin) -> None:
         body = request.body
         if self._access is Access.NONE and not isinstance(body, control.Open | control.Join):
             raise WireError("token", "a token is needed: say open or join with it first", "token")
@@ -109,7 +116,7 @@ class Connection:
             raise _listen_only(f"{request.kind} is for who may steer the session")
         match body:
             case control.Open():
-                await self._open(body, request.id)
+                await self._open(body, request.id, origin)
             case control.Join():
                 await self._join(body, request.id)
             case control.Ping():
@@ -119,9 +126,9 @@ class Connection:
                 )
                 await self._socket.send(write(pong, request.id))
             case _:
-                await self._in_session(request, *self._present())
+                await self._in_session(request, origin, *self._present())
 
-    async def _in_session(self, request: Request, station: Station, listener: Listener) -> None:
+    async def _in_session(self, request: Request, origin: Origin, station: Station, listener: Listener) -> None:
         body, command = request.body, None
         if isinstance(body, _STEERING) and not listener.control:
             raise WireError("not_allowed", "this connection listens only; join with control and the session's token")
@@ -133,7 +140,7 @@ class Connection:
                 made = control.ProvenanceIs(number=body.number, provenance=station.provenance(body.number))
                 return await self._socket.send(write(made, request.id))
             case Command():
-                command = station.submit(body, request.once)
+                command = station.submit(body, request.once, origin)
                 self._hub.metrics.add("safa_commands_total", command=body.name)
             case control.Ack():
                 listener.acknowledged = body.sequence
@@ -152,7 +159,7 @@ class Connection:
         if self._done and listener.control:
             self._hub.end(station, "the session was closed by a client")
 
-    async def _open(self, body: control.Open, number: int | None) -> None:
+    async def _open(self, body: control.Open, number: int | None, origin: Origin) -> None:
         who = self._identified(body.token)
         access = self._at_least_listens(who, owns=False)
         if access is Access.LISTEN:
@@ -162,6 +169,7 @@ class Connection:
             body.scene, body.pacing, body.lead, body.name, body.channels, body.ahead, tenant=who.tenant
         )
         station = await self._hub.open(request)
+        station.observer.opened(station.live, origin)
         if not body.play:
             station.pause()
         try:

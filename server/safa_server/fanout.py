@@ -113,7 +113,7 @@ class Fanout:
             listener.tell(message)
         self.pump()
 
-    def pump(self) -> None:
+    def pump(self) -> Sent:
         """Send every listener what there is and what it has room for; try again soon for those that had none."""
         sent, behind = Sent(), False
         for listener in self._listeners:
@@ -126,6 +126,7 @@ class Fanout:
         if sent.dropped:
             self._metrics.add("safa_samples_dropped_total", sent.dropped)
         self._hand_on()
+        return sent
 
     def _again(self) -> None:
         self._retry = None
@@ -138,7 +139,9 @@ class Fanout:
         self._left += block.samples.shape[1]
         if self._feeds:
             self._metrics.observe("safa_encode_seconds", time.perf_counter() - began)
-        self.pump()
+        sent, station = self.pump(), self.station
+        if self._listeners:
+            station.observer.wrote(station.live, block, sent, len(self._listeners), time.perf_counter() - began)
 
     def _on_event(self, event: Event) -> None:
         self.tell(write(event))

@@ -52,7 +52,7 @@ class Hub:
         try:
             station = await self.stations.open(request)
         except (AdmissionError, QuotaError) as error:
-            reason = "quota" if isinstance(error, QuotaError) else "admission"
+            reason = "quota" if isinstance(error, QuotaError) else error.cause
             self.metrics.add("safa_sessions_refused_total", reason=reason)
             raise
         self.metrics.add("safa_sessions_opened_total")
@@ -118,6 +118,9 @@ class Hub:
             if station_id in self._own and not fanout.listeners and waited > self.limits.resume_seconds:
                 self.end(station, "nobody came back to it")
         self.metrics.set("safa_sessions", len(self.stations.all()))
+        behind = [listener.behind for fanout in self._fanouts.values() for listener in fanout.listeners]
+        self.metrics.set("safa_frames_waiting", sum(behind))
+        self.metrics.set("safa_listeners_behind", sum(frames > 0 for frames in behind))
         self._count_tenants()
 
     def _count_tenants(self) -> None:

@@ -25,6 +25,7 @@ from safa_server.osc_subscribers import LARGEST_SUBSCRIBERS, Destination, Subscr
 from safa_server.security import is_loopback
 from safa_server.station import Station
 from safa_server.stations import Seen
+from safa_server.telemetry.observer import Origin
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.scene import WeightedPrompt, parse_prompts
 
@@ -265,6 +266,7 @@ class OscServer(OscReception):
 
     def carry_out(self, message: Message, peer: Destination, now: float) -> None:
         """Hand commands to their session, and serve what is no command."""
+        received = time.monotonic_ns()
         request = read_request(message.address, message.arguments, self._present)
         station = self._station(request.session)
         if isinstance(request.what, Service):
@@ -275,7 +277,7 @@ class OscServer(OscReception):
             request = request if at is None else at_time(request, at)
         assert not isinstance(request.what, Service)
         for command in request.what:
-            taken = station.submit(command)
+            taken = station.submit(command, origin=Origin("osc", received))
             self._answer(peer, message.address, taken)
 
     def _service(

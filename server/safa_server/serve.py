@@ -43,6 +43,8 @@ from safa_server.settings import Settings
 from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
+from safa_server.telemetry.observer import NOBODY, Observer
+from safa_server.telemetry.tracing import TraceSettings, Tracing
 from safa_server.tempo_leader import follow
 from safa_server.tempo_link import LinkLeader
 from safa_server.tenants.register import Register
@@ -87,14 +89,20 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         model = load(settings.model, settings.backend)
         log.info("model %s, licence %s, %d Hz", model.facts.name, model.facts.licence, model.facts.sample_rate)
         storage = None if settings.state is None else Storage(settings.state, model)
-        runner = Runner(model, settings.layers)
+        observer = await _observed(stack, settings)
+        runner = Runner(model, settings.layers, observer)
         await asyncio.to_thread(runner.start)
         stack.callback(runner.stop)
         stations = Stations(runner, settings.sessions, storage, security.tenants)
+        began = time.perf_counter()
         restored = stations.restore() if settings.restore else []
+        took = time.perf_counter() - began
         for station in restored:
             log.info("session %s goes on at sample %d", station.id, station.position)
         address, hub = await _open_ports(stack, settings, security, stations, runner, radio)
+        hub.metrics.add("safa_sessions_restored_total", len(restored))
+        if restored:
+            hub.metrics.observe("safa_restore_seconds", took)
         main = await _main_session(settings, stations, restored)
         for station in restored:
             if station is not main:
@@ -123,6 +131,15 @@ def security_of(settings: Settings) -> Security:
     """Who may talk to the server. Raises UsageError, also for a tenants file that cannot be used."""
     tenants = None if settings.tenants is None else Register(settings.tenants)
     return Security.of(settings.host, settings.token, settings.origins, settings.listen_token, tenants)
+
+
+async def _observed(stack: AsyncExitStack, settings: Settings) -> Observer:
+    """Who is told what happens to chunks. Raises UsageError where traces are wanted and cannot be."""
+    if settings.trace is None:
+        return NOBODY
+    tracing = Tracing(TraceSettings(settings.trace, settings.trace_ratio))
+    stack.push_async_callback(asyncio.to_thread, tracing.close)
+    return tracing.observer
 
 
 async def _open_ports(

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 from safa_server.limits import Limits
 from safa_server.osc_packet import FRAMINGS
+from safa_server.telemetry.tracing import TraceSettings
 from safa_stream.errors import UsageError
 
 #: Settings whose values are in no error.
@@ -105,6 +106,12 @@ class Settings:
     )
     engine_cpus: float = _setting(1.0, "slots of CPU that an engine takes of its node", "N")
     engine_gpus: float = _setting(0.0, "GPUs that an engine takes of its node", "N")
+    trace: str | None = _setting(
+        None, 'send traces to this OTLP/HTTP collector; "otel" for where OTEL_* variables say', "URL"
+    )
+    trace_ratio: float | None = _setting(
+        None, "share of traces that are recorded, 0 to 1 (default: all, or as OTEL_* variables say)", "SHARE"
+    )
     drain_seconds: float = _setting(5.0, "how long clients are given to leave on SIGTERM", "SECONDS")
     log_level: str = _setting("info", "debug, info, warning or error", "LEVEL")
     log_json: bool = _setting(False, "log lines as JSON objects", "")
@@ -125,6 +132,10 @@ class Settings:
             raise UsageError(f"setting 'session_seconds' must be above 0, not {self.session_seconds}")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise UsageError(f"setting 'log_level' must be debug, info, warning or error, not {self.log_level!r}")
+        if self.trace is not None:
+            TraceSettings(self.trace, self.trace_ratio)
+        elif self.trace_ratio is not None:
+            raise UsageError("setting 'trace_ratio' needs 'trace', where traces go to")
         if self.tls_key is not None and self.tls_cert is None:
             raise UsageError("setting 'tls_key' needs 'tls_cert'")
         if self.restore and self.state is None:

@@ -26,6 +26,7 @@ from safa_server.requests import BURST_SECONDS, OpenRequest
 from safa_server.runner import Runner
 from safa_server.secret import Secret
 from safa_server.storage import Storage
+from safa_server.telemetry.observer import Origin
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.loops import Capture
@@ -76,6 +77,7 @@ class Station:
         past = None if resumed is None else deque(resumed.past)
         resumed = resumed or Resumed(Blocks(live.session))
         self._runner, self._live, self._storage = runner, live, storage
+        self.observer, self.live, live.name = runner.observer, live, session_id
         self.id, self.secret, self.name, self.tenant = session_id, secret, request.name, request.tenant
         self.allow: Callable[[int], None] = lambda more: None
         self.pacing = request.pacing
@@ -158,7 +160,7 @@ class Station:
 
     # Steering ------------------------------------------------------------------------------------------------------
 
-    def submit(self, command: Command, once: str | None = None) -> int:
+    def submit(self, command: Command, once: str | None = None, origin: Origin | None = None) -> int:
         """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it.
 
         once: what its sender calls it: of those of one name only the first is carried out, also by a session that was
@@ -177,6 +179,7 @@ class Station:
             self._runner.admit(more, self._live.groups)
         with self._live.lock:
             number = self._live.session.receive(command)
+            self.observer.took(self._live, command, number, origin)
         self._runner.wake()
         if isinstance(command, Mix):
             # Faders may be moved again before the next block, so their line in the journal is not written yet.
@@ -344,6 +347,7 @@ class Station:
         self.blocks += 1
         if self.past is not None:
             self.past.append(block)
+        self.observer.left(self._live, block)
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
         for callback in list(self._block_callbacks):

@@ -46,9 +46,9 @@ class Stations:
         """A new session. Raises AdmissionError where it could not be kept fed, QuotaError where its tenant has as much
         as it may have, UsageError for a bad scene."""
         if self.draining:
-            raise AdmissionError("the server is shutting down", retry_after=30.0)
+            raise AdmissionError("the server is shutting down", retry_after=30.0, cause="draining")
         if len(self.all()) >= self.largest:
-            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
+            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0, cause="sessions")
         scene = _scene(request)
         if self._tenants is not None and request.tenant is not None:
             quotas, usage = self._tenants.quotas(request.tenant), self.usage(request.tenant)

@@ -165,7 +165,7 @@ class Storage:
             # The session may have ended, or been left with a newer snapshot, meanwhile.
             place = self._places.get(id(live))
             if place is not None and self._write(place, captured):
-                self._written[id(live)] = now
+                self._written[id(live)] = live.kept_at = now
 
     def end(self, live: Live) -> None:
         """A session is over: its journal stays, it is not restored again."""

@@ -24,6 +24,7 @@ from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security
 from safa_server.stations import Stations
+from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.websocket import Front, Route
 from safa_stream.models.interface import Model
 from tests.toy import FACTS, ToyDecoder, ToyModel
@@ -65,9 +66,10 @@ async def serving(
     layers: int = 64,
     osc: Callable[[Literal["html", "json"]], str] | None = None,
     session_seconds: float | None = None,
+    observer: Observer = NOBODY,
 ) -> AsyncIterator[Rig]:
     """The server, bound to 127.0.0.1."""
-    runner = Runner(model or toy_48k(), largest_layers=layers)
+    runner = Runner(model or toy_48k(), layers, observer)
     runner.start()
     security = security or Security.of("127.0.0.1")
     stations, metrics = Stations(runner, tenants=security.tenants), Registry()

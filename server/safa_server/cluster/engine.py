@@ -30,6 +30,8 @@ from safa_server.serve import page_folder
 from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import AGAIN_SECONDS
+from safa_server.telemetry.observer import NOBODY, Observer
+from safa_server.telemetry.tracing import TraceSettings, Tracing
 from safa_server.websocket import Front
 from safa_stream.errors import SnapshotError
 from safa_stream.models import load
@@ -60,6 +62,7 @@ class EngineSettings:
     layers: int | None = None
     session_seconds: float | None = None
     limits: Limits = Limits()
+    trace: TraceSettings | None = None
 
 
 class Engine:
@@ -89,7 +92,12 @@ class Engine:
         model = await asyncio.to_thread(self._loading, settings.model, settings.backend)
         self._model = f"{model.facts.name} {model.facts.version}"
         self._storage = ClaimedStorage(settings.folder, model, self._snapshot)
-        self._runner = Runner(model, settings.layers)
+        observer: Observer = NOBODY
+        if settings.trace is not None:
+            tracing = Tracing(settings.trace)
+            self._stack.push_async_callback(asyncio.to_thread, tracing.close)
+            observer = tracing.observer
+        self._runner = Runner(model, settings.layers, observer)
         await asyncio.to_thread(self._runner.start)
         self._stack.callback(self._runner.stop)
         self._stations = Stations(self._runner, settings.sessions, self._storage)

@@ -24,6 +24,7 @@ from safa_server.discovery import announced, wanted
 from safa_server.osc import OscSettings
 from safa_server.serve import security_of, stop_on_signals, with_token, write_ready
 from safa_server.settings import Settings
+from safa_server.telemetry.tracing import TraceSettings
 from safa_server.tls import renewed_or_none
 from safa_stream.errors import UsageError
 from safa_stream.models.backends.spec import AUTO
@@ -85,6 +86,7 @@ def cluster_settings(settings: Settings, folder: Path, alone: bool, even: bool =
         layers=settings.layers,
         session_seconds=settings.session_seconds,
         limits=settings.limits,
+        trace=None if settings.trace is None else TraceSettings(settings.trace, settings.trace_ratio),
     )
     most = max(settings.engines, settings.most_engines or 0)
     return ClusterSettings(
