@@ -30,7 +30,8 @@ from safa_server.memory import give_back_what_is_free, keep_giving_back
 from safa_server.metrics import Registry
 from safa_server.midi_port import MidiLeader
 from safa_server.observe import observe, observe_device
-from safa_server.osc import OscServer, OscSettings
+from safa_server.osc import OscServer
+from safa_server.osc_reception import OscSettings
 from safa_server.oscquery import OscQuery, serve_oscquery
 from safa_server.principal import Access, Principal
 from safa_server.radio.radio import Radio

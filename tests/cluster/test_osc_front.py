@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,100 +13,38 @@ import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
 from safa_server.client import SafaClient
-from safa_server.cluster.directory import EngineFacts
-from safa_server.cluster.engine import Engine, EngineSettings
-from safa_server.cluster.front import front_end
-from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.head import EnginePort, Head, HeadSettings
 from safa_server.cluster.osc_front import OscFront
 from safa_server.cluster.osc_parcels import Kind, Parcel
-from safa_server.limits import Limits
-from safa_server.osc import OscSettings
-from safa_server.security import Security
+from safa_server.osc_reception import OscSettings
 from safa_stream.errors import FailureError
+from tests.cluster.rig import SECRET, Cluster, cluster
 from tests.server.osc_rig import Peer, live, packet, peer
-
-SECRET = "the-secret-of-the-cluster"
-
-
-class Port:
-    """An engine of this process, as the head calls it."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.gone = False
-
-    async def facts(self) -> EngineFacts:
-        """How it stands."""
-        if self.gone:
-            raise ConnectionError("it is gone")
-        return self.engine.facts()
-
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
-        """Go on with a session."""
-        await self.engine.adopt(session_id, epoch, due, lost)
-
-    async def release(self, session_id: str) -> int:
-        """Let go of a session."""
-        return await self.engine.release(session_id)
-
-    async def drop(self, session_id: str) -> None:
-        """Be silent about a session."""
-        self.engine.drop(session_id)
-
-    async def stop(self) -> None:
-        """End it."""
-        await self.engine.stop()
-
-    async def kill(self) -> None:
-        """The same: it shares this process."""
-        await self.engine.stop()
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Two engines, their head, and a front end with WebSocket and OSC."""
-
-    head: Head
-    engines: dict[str, Port]
-    port: int
-    osc: OscFront
 
 
 @asynccontextmanager
-async def cluster(folder: Path, token: str | None = None) -> AsyncIterator[Cluster]:
-    """A cluster of two engines in this process."""
-    engines: dict[str, Port] = {}
-
-    async def launch(name: str) -> Port:
-        settings = EngineSettings(name, "127.0.0.1", SECRET, folder, backend="onnx:threads=1", layers=8)
-        engines[name] = Port(Engine(settings))
-        await engines[name].engine.start()
-        return engines[name]
-
-    head = Head(launch, HeadSettings(2, 2))
-    await head.start()
-    osc = OscFront(head, SECRET, OscSettings(token=token))
-    await osc.start()
-    try:
-        security = Security.of("127.0.0.1", token)
-        async with front_end("127.0.0.1", 0, head, SECRET, security, Limits(), "front", osc=osc) as port:
-            yield Cluster(head, engines, port, osc)
-    finally:
-        await osc.close()
-        await head.stop()
+async def spoken_to(folder: Path) -> AsyncIterator[tuple[Cluster, OscFront]]:
+    """A cluster of two engines, and an OSC port of a front end."""
+    async with cluster(folder) as up:
+        osc = OscFront(up.head, SECRET, OscSettings())
+        await osc.start()
+        try:
+            yield up, osc
+        finally:
+            await osc.close()
 
 
 def test_a_session_is_steered_wherever_it_is(tmp_path: Path) -> None:
     @live
     async def test() -> None:
-        async with cluster(tmp_path) as up, SafaClient.connect(f"ws://127.0.0.1:{up.port}/ws") as client:
-            port = up.osc.port
+        async with spoken_to(tmp_path) as (up, osc), SafaClient.connect(up.url) as client:
+            port = osc.port
             with peer() as one:
                 assert await one.ask(port, "/safa/layer/0/gain", -3.0) == (
                     "/safa/error",
                     ("/safa/layer/0/gain", "there is no session yet"),
                 )
-                session = (await client.open("rain on a tent"))["session"]
+                session = (await client.open("low, high:0.5"))["session"]
                 named = f"/safa/session/{session}"
                 for address, value in (("/safa/layer/0/gain", -3.0), (f"{named}/layer/0/pan", 0.5)):
                     said, (about, _) = await one.ask(port, address, value)
@@ -142,8 +79,8 @@ def test_a_session_is_steered_wherever_it_is(tmp_path: Path) -> None:
                 assert await asyncio.to_thread(_said, port, f"{named}/layer/0/mute", True) == "/safa/ok"
                 assert (await client.state())["layers"][0]["mute"]
 
-                lost = up.engines[route.engine]
-                lost.gone = True
+                lost = up.ports[route.engine]
+                lost.frozen = True
                 await one.send(port, packet("/safa/layer/0/gain", -1.0))
                 await lost.engine.stop()
                 await _until_elsewhere(up.head, session, route.engine)
@@ -193,7 +130,7 @@ def _said(port: int, address: str, value: Any) -> str:
         return str(next(one.get_messages(10)).address)
 
 
-async def _never(name: str) -> Port:
+async def _never(name: str) -> EnginePort:
     raise AssertionError("no engine is wanted")
 
 

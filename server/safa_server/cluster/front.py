@@ -23,7 +23,7 @@ from safa_server.guests import Guests
 from safa_server.http import TEXT, Http, HttpRequest, HttpResponse, refusal, unauthorized
 from safa_server.limits import Limits
 from safa_server.metrics import CONTENT_TYPE, Registry
-from safa_server.osc import OscCounts, OscReception
+from safa_server.osc_reception import OscCounts, OscReception
 from safa_server.principal import OPERATOR, Access, Principal
 from safa_server.schema import document
 from safa_server.security import Security, token_in

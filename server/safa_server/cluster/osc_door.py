@@ -12,7 +12,8 @@ from websockets.exceptions import ConnectionClosed
 
 from safa_server.cluster.osc_parcels import LARGEST_WAITING, PATH, Kind, Parcel
 from safa_server.http import HttpRequest
-from safa_server.osc import OscServer, OscSettings
+from safa_server.osc import OscServer
+from safa_server.osc_reception import OscSettings
 from safa_server.osc_sockets import UdpPeer
 from safa_server.principal import Access, Principal
 from safa_server.stations import Seen, Stations

@@ -13,17 +13,18 @@ import logging
 import socket
 import time
 from collections.abc import Coroutine, Hashable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from safa_server.cluster.front import Overseer
 from safa_server.cluster.osc_lanes import Lane, Renewal, Said
 from safa_server.cluster.osc_link import Link
 from safa_server.cluster.osc_parcels import Kind, Parcel
-from safa_server.osc import OscReception, OscSettings
 from safa_server.osc_map import SUBSCRIPTION_SECONDS
 from safa_server.osc_packet import Message, read_packet
 from safa_server.osc_peers import same_host
 from safa_server.osc_read import service_of, session_of, shown
+from safa_server.osc_reception import OscReception, OscSettings
 from safa_server.osc_sockets import UdpPeer
 from safa_server.osc_subscribers import MOST_REFUSALS, Destination
 from safa_stream.errors import FailureError, UsageError
@@ -107,11 +108,13 @@ class OscFront(OscReception):
         """There are no connections here, only packets."""
 
     def sweep(self, now: float) -> None:
-        """Forget subscriptions that were not renewed, and sessions of which nobody speaks."""
+        """Forget subscriptions that were not renewed, and sessions of which nobody speaks; ask where the others are."""
         for key, lane in list(self._lanes.items()):
             lane.renewals = {name: one for name, one in lane.renewals.items() if one.until > now}
             if lane.idle and now - lane.used > IDLE_SECONDS:
                 del self._lanes[key]
+            elif lane.link is not None:
+                self._spawn(self._verify(lane))
         lost = [url for url, one in self._links.items() if one.done() and (one.exception() or one.result().over)]
         for url in lost:
             del self._links[url]
@@ -220,6 +223,13 @@ class OscFront(OscReception):
                 said = waiting.popleft()
                 error = UsageError(f"{_unknown(lane.key)}: it changes hands, and {HELD_SECONDS:g} s were too short")
                 self._refuse(said.peer, said.message.address, error, len(said.message.raw))
+
+    async def _verify(self, lane: Lane) -> None:
+        """An engine that was given up, and does not know it, is left."""
+        with suppress(FailureError):
+            route, known = await self._head.where(lane.session), lane.route
+            if route is not None and known is not None and route.epoch > known.epoch and lane.link is not None:
+                self._unlink(lane)
 
     # Links ---------------------------------------------------------------------------------------------------------
 

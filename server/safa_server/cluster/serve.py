@@ -21,7 +21,7 @@ from safa_server.cluster.front import front_end
 from safa_server.cluster.head import HeadSettings
 from safa_server.cluster.osc_front import OscFront
 from safa_server.discovery import announced, wanted
-from safa_server.osc import OscSettings
+from safa_server.osc_reception import OscSettings
 from safa_server.serve import security_of, stop_on_signals, with_token, write_ready
 from safa_server.settings import Settings
 from safa_server.telemetry.tracing import TraceSettings
