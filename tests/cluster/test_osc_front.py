@@ -17,15 +17,17 @@ from safa_server.cluster.head import EnginePort, Head, HeadSettings
 from safa_server.cluster.osc_front import OscFront
 from safa_server.cluster.osc_parcels import Kind, Parcel
 from safa_server.osc_reception import OscSettings
+from safa_server.security import Security
 from safa_stream.errors import FailureError
 from tests.cluster.rig import SECRET, Cluster, cluster
 from tests.server.osc_rig import Peer, live, packet, peer
+from tests.server.tenants_rig import OPERATOR, Tenancy
 
 
 @asynccontextmanager
-async def spoken_to(folder: Path) -> AsyncIterator[tuple[Cluster, OscFront]]:
+async def spoken_to(folder: Path, security: Security | None = None) -> AsyncIterator[tuple[Cluster, OscFront]]:
     """A cluster of two engines, and an OSC port of a front end."""
-    async with cluster(folder) as up:
+    async with cluster(folder, security=security) as up:
         osc = OscFront(up.head, SECRET, OscSettings())
         await osc.start()
         try:
@@ -94,6 +96,34 @@ def test_a_session_is_steered_wherever_it_is(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
                 _drained(one)
                 assert await one.silent()
+
+    test()
+
+
+def test_tenants_sessions_are_none_to_osc(tmp_path: Path) -> None:
+    tenancy = Tenancy(tmp_path)
+
+    @live
+    async def test() -> None:
+        async with (
+            spoken_to(tmp_path / "state", tenancy.security) as (up, osc),
+            SafaClient.connect(up.url, tenancy.token("a")) as client,
+        ):
+            session = (await client.open("low"))["session"]
+            with peer() as one:
+                for address, session_named in (("/safa/freeze", "yet"), (f"/safa/session/{session}/freeze", session)):
+                    said, (where, reason) = await one.ask(osc.port, address)
+                    assert (said, where) == ("/safa/error", address)
+                    assert reason.startswith("there is no session") and session_named in reason
+                # Also one that is the operator's is no way to it.
+                async with SafaClient.connect(up.url, OPERATOR) as other:
+                    mine = (await other.open("low"))["session"]
+                    address = f"/safa/session/{mine}/freeze"
+                    theirs = f"/safa/session/{session}/freeze"
+                    assert (await one.ask(osc.port, "/safa/quantise", "beat", theirs))[0] == "/safa/error"
+                    assert (await one.ask(osc.port, address))[0] == "/safa/ok"
+                    assert (await one.ask(osc.port, "/safa/layer/0/gain", -3.0))[0] == "/safa/ok"
+                    assert not (await client.state())["frozen"] and (await other.state())["frozen"]
 
     test()
 

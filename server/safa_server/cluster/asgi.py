@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosedError, NegotiationError
 from safa_server.cluster.front import FrontHttp, Lobby
 from safa_server.fields import WireError
 from safa_server.header import unpack
-from safa_server.http import HttpRequest, HttpResponse, refusal, unauthorized
+from safa_server.http import HttpRequest, HttpResponse, refusal
 from safa_server.security import is_loopback, token_in
 from safa_server.websocket import Front, chosen
 from safa_server.wire import parse
@@ -27,6 +27,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 #: Frames that a client which acknowledges them may be behind (ten seconds). A server that has the port takes what it is
 #: given at once, however slowly it leaves: only the client can say that it is slow.
 MOST_UNHEARD = 500
+STRANGER = "a server without a token serves its own machine only"
 
 
 class FrontEnd:
@@ -48,7 +49,7 @@ class FrontEnd:
         if scope["type"] == "websocket":
             await self._websocket(scope, asked, stranger, receive, send)
         else:
-            found = unauthorized() if stranger else self._http.respond(asked)
+            found = refusal(HTTPStatus.FORBIDDEN, STRANGER) if stranger else self._http.respond(asked)
             await _answer(await found if isinstance(found, Awaitable) else found, asked.method, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -66,7 +67,7 @@ class FrontEnd:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _websocket(self, scope: Scope, asked: HttpRequest, stranger: bool, receive: Receive, send: Send) -> None:
-        found = unauthorized() if stranger else self._front.admit(asked)
+        found = refusal(HTTPStatus.FORBIDDEN, STRANGER) if stranger else self._front.admit(asked)
         try:
             protocol = chosen(scope.get("subprotocols") or ())
         except NegotiationError as error:
