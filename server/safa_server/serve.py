@@ -30,7 +30,8 @@ from safa_server.memory import give_back_what_is_free, keep_giving_back
 from safa_server.metrics import Registry
 from safa_server.midi_port import MidiLeader
 from safa_server.observe import observe, observe_device
-from safa_server.osc import OscServer, OscSettings
+from safa_server.osc import OscServer
+from safa_server.osc_reception import OscSettings
 from safa_server.oscquery import OscQuery, serve_oscquery
 from safa_server.principal import Access, Principal
 from safa_server.radio.radio import Radio
@@ -180,7 +181,7 @@ async def _open_ports(
         page_folder(),
         ready=lambda: None,
         protocol=document,
-        osc=None if osc is None else _osc_table,
+        osc=None if osc is None else osc_table,
         sdp=lambda: radio.sdp,
     )
     lyria = lyria_route(stations, LyriaSettings())
@@ -305,7 +306,8 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _osc_table(form: Literal["html", "json"]) -> str:
+def osc_table(form: Literal["html", "json"]) -> str:
+    """What the server's page /osc says."""
     if form == "html":
         return osc_documents.table_as_html()
     return json.dumps(osc_documents.table_as_list())

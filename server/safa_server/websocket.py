@@ -135,7 +135,7 @@ class Front:
                 ssl=tls,
                 ssl_handshake_timeout=None if tls is None else limits.handshake_seconds,
                 process_request=self._process,
-                select_subprotocol=_select,
+                select_subprotocol=lambda _, offered: chosen(offered),
                 create_connection=Accepted,
                 compression=None,
                 # Reading a request has a limit of its own; this one holds for an answer as well, such as a long loop.
@@ -154,7 +154,7 @@ class Front:
         except OSError as error:
             raise FailureError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         self._server = server
-        sweeping = asyncio.get_running_loop().create_task(self._sweep())
+        sweeping = asyncio.get_running_loop().create_task(self.look_after())
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
@@ -196,13 +196,13 @@ class Front:
     async def _process(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request, None where it becomes a WebSocket."""
         asked = _request(request)
-        found = self._admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
+        found = self.admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
         response = await found if isinstance(found, Awaitable) else found
         # The library counts the time that the answer takes as a part of closing.
         connection.close_timeout = CLOSE_SECONDS if response is None else DOWNLOAD_SECONDS
         return None if response is None else _response(response, asked.method)
 
-    def _admit(self, asked: HttpRequest) -> HttpResponse | None:
+    def admit(self, asked: HttpRequest) -> HttpResponse | None:
         """Why a WebSocket cannot be, None where it can."""
         security, host, origin = self._hub.security, asked.headers.get("host"), asked.headers.get("origin")
         try:
@@ -269,8 +269,8 @@ class Front:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _sweep(self) -> None:
-        """Look after sessions and cut connections whose unread answers pile up."""
+    async def look_after(self) -> None:
+        """Look after sessions and cut connections whose unread answers pile up, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             if self._hub.security.tenants is not None:
@@ -282,8 +282,11 @@ class Front:
                     connection.transport.abort()
 
 
-def _select(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours where it is offered; a client that offers none is taken as it is, and so are other protocols' clients."""
+def chosen(offered: Sequence[str]) -> Subprotocol | None:
+    """Ours where it is offered; a client that offers none is taken as it is, and so are other protocols' clients.
+
+    Raises NegotiationError for another version of ours.
+    """
     if PROTOCOL in offered:
         return PROTOCOL
     if offered and all(name.startswith("safa.") for name in offered):

@@ -36,7 +36,7 @@ async def dial(
 
     secret: the cluster's. Raises Refused, or FailureError where it cannot be reached or does not answer.
     """
-    engine = await _connect(route.url, pass_for(secret, who))
+    engine = await connected(route.url, pass_for(secret, who))
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await engine.send(write(body, 0))
@@ -61,8 +61,8 @@ async def dial(
     return engine, dict(found)
 
 
-async def _connect(url: str, token: str) -> ClientConnection:
-    """A connection to an engine. Raises FailureError."""
+async def connected(url: str, token: str, ping: float | None = None) -> ClientConnection:
+    """A connection to an engine, which is asked every `ping` seconds whether it is there. Raises FailureError."""
     try:
         return await connect(
             url,
@@ -72,7 +72,8 @@ async def _connect(url: str, token: str) -> ClientConnection:
             open_timeout=ANSWER_SECONDS,
             max_size=None,
             close_timeout=1.0,
-            ping_interval=None,
+            ping_interval=ping,
+            ping_timeout=ping,
         )
     except (OSError, InvalidHandshake) as error:
         raise FailureError(f"cannot connect to {url}: {error}") from None

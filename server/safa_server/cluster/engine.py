@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection
 
 from safa_server.cluster.claims import FIRST, claim, epochs, forget_before, place_of
 from safa_server.cluster.directory import EngineFacts, SessionFacts
+from safa_server.cluster.osc_door import OscDoors
 from safa_server.cluster.passes import EngineSecurity
 from safa_server.cluster.storage import ClaimedStorage
 from safa_server.cluster.vault import Saved, lines_of, saved_of, write_files
@@ -104,7 +105,9 @@ class Engine:
         self.registry = Registry()
         self._hub = Hub(self._stations, security, settings.limits, self.registry, settings.session_seconds)
         http = Http(self._stations, security, self.registry, page_folder(), lambda: None, document)
-        port = await self._stack.enter_async_context(Front(self._hub, http, self._serve).listen(settings.host, 0))
+        self._doors = OscDoors(self._stations)
+        front = Front(self._hub, http, self._serve, [self._doors.route])
+        port = await self._stack.enter_async_context(front.listen(settings.host, 0))
         watching = asyncio.create_task(observe(self.registry, self._runner, self._stations, None), name="metrics")
         self._stack.callback(watching.cancel)
         telling = asyncio.create_task(self._tell_lines(), name="journals")
@@ -171,6 +174,7 @@ class Engine:
     def _let_go(self, session_id: str) -> None:
         self._epochs.pop(session_id, None)
         self._told.pop(session_id, None)
+        self._doors.moved(session_id)
 
     async def _files(self, session_id: str, epoch: int) -> Path:
         """Claim a session's files; where this node does not see them, they are written from the cluster's memory."""

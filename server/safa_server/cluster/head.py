@@ -144,6 +144,12 @@ class Head:
             self._spawn(self._rehome())
         return await self.where(session, seconds)
 
+    async def oldest(self) -> str | None:
+        """The operator's own session that has been there for the longest time, as far as is known; None for none."""
+        if not self.directory.sessions:
+            await self._ask_all()
+        return next((name for name, one in self.directory.sessions.items() if one.facts.tenant is None), None)
+
     async def status(self) -> dict[str, Any]:
         """Engines and sessions, as JSON."""
         now = time.monotonic()
