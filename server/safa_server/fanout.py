@@ -33,7 +33,7 @@ class Fanout:
 
     def __init__(self, station: Station, limits: Limits, metrics: Registry) -> None:
         self.station = station
-        self.empty_since = time.monotonic()
+        self.empty_since = station.clock()
         self._limits = limits
         self._metrics = metrics
         self._feeds: dict[Encoding, Feed] = {}
@@ -77,7 +77,7 @@ class Fanout:
         """Stop listening; the feed stays for a while, so that the listener can resume."""
         self._listeners.remove(listener)
         self._choose_driver()
-        listener.feed.unheard_since = self.empty_since = time.monotonic()
+        listener.feed.unheard_since = self.empty_since = self.station.clock()
         self._metrics.add("safa_listeners", -1)
 
     def grant(self, listener: Listener, samples: int) -> None:
@@ -151,7 +151,7 @@ class Fanout:
             listed = ", ".join(map(str, self._feeds))
             raise UsageError(f"the session is sent in {len(self._feeds)} formats already; choose one of them: {listed}")
         kept = self._limits.resume_seconds + self._limits.queue_seconds
-        feed = Feed(encoding, self.station.rate, kept, self._limits.ring_bytes)
+        feed = Feed(encoding, self.station.rate, kept, self._limits.ring_bytes, self.station.clock())
         if len(self._feeds) >= self._limits.encodings:
             del self._feeds[min(unheard, key=lambda known: self._feeds[known].unheard_since)]
         for block in self.station.past or ():

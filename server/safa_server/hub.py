@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from safa_server import control
@@ -85,7 +84,7 @@ class Hub:
 
     def sweep(self) -> None:
         """Close sessions that are too old or that nobody came back to; let go of what belongs to closed ones."""
-        now = time.monotonic()
+        now = self.stations.clock()
         if self._session_seconds is not None:
             self._end_old(now, self._session_seconds)
         for station_id, fanout in list(self._fanouts.items()):

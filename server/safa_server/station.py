@@ -73,10 +73,11 @@ class Station:
         storage: Storage | None = None,
         journal: Journal | None = None,
         resumed: Resumed | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         past = None if resumed is None else deque(resumed.past)
         resumed = resumed or Resumed(Blocks(live.session))
-        self._runner, self._live, self._storage = runner, live, storage
+        self._runner, self._live, self._storage, self.clock = runner, live, storage, clock
         self.id, self.token, self.name = session_id, token, request.name
         self.pacing = request.pacing
         #: Whether clients' grants drive it.
@@ -88,7 +89,7 @@ class Station:
         self.past = past
         self.playing, self.closed = resumed.playing, False
         self.blocks = self.underruns = 0
-        self.opened_at = time.monotonic()
+        self.opened_at = clock()
         self.first_block_at: float | None = None
         self._credit = 0
         self._block_callbacks: list[Callable[[Block], None]] = []
@@ -97,7 +98,7 @@ class Station:
         self._granted = asyncio.Event()
         self._blocks = resumed.blocks
         self._ahead = BURST_SECONDS if request.ahead is None else request.ahead
-        self._origin = None if resumed.due is None else time.monotonic() - resumed.due / self.rate
+        self._origin = None if resumed.due is None else clock() - resumed.due / self.rate
         self._once: OrderedDict[str, int] = OrderedDict(resumed.once)
         self._written_at = 0
         self.journal = journal
@@ -264,7 +265,7 @@ class Station:
         if not self.playing:
             await self._called()
             return
-        now = time.monotonic()
+        now = self.clock()
         if self._origin is None:
             self._origin = now - self.position / self.rate - self._ahead
         due = (now - self._origin) * self.rate
@@ -314,7 +315,7 @@ class Station:
         if self.past is not None:
             self.past.append(block)
         if self.first_block_at is None:
-            self.first_block_at = time.monotonic()
+            self.first_block_at = self.clock()
         for callback in list(self._block_callbacks):
             callback(block)
 
@@ -341,12 +342,18 @@ class Station:
             lines = [*lines, {"type": "at", "position": self.position}]
         if not lines:
             return
+        behind = self.journal.behind
         try:
             self.journal.write(lines)
         except OutputError as error:
             log.warning("session %s goes on without its journal: %s", self.id, error)
             self.journal.close()
             self.journal = None
+            return
+        if self.journal.behind and not behind:
+            log.warning("session %s is ahead of its journal, which waits: %s", self.id, self.journal.problem)
+        elif behind and not self.journal.behind:
+            log.warning("session %s has its whole journal on the disk again", self.id)
 
     async def _make_loop(self, capture: Capture) -> None:
         self._tell(await self._loops.make(capture, lambda: self.position))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from safa_server.requests import DEFAULT_LEAD, OpenRequest
@@ -24,8 +25,14 @@ def _scene(request: OpenRequest) -> LiveScene:
 class Stations:
     """All sessions of a server."""
 
-    def __init__(self, runner: Runner, largest: int = 64, storage: Storage | None = None) -> None:
-        self.runner, self.largest, self.storage = runner, largest, storage
+    def __init__(
+        self,
+        runner: Runner,
+        largest: int = 64,
+        storage: Storage | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.runner, self.largest, self.storage, self.clock = runner, largest, storage, clock
         if storage is not None:
             runner.after_view = storage.after_view
         self._stations: dict[str, Station] = {}
@@ -48,7 +55,9 @@ class Stations:
         except SafaError:
             self.runner.close(live)
             raise
-        return self._add(Station(self.runner, live, request, session_id, token, self.storage, journal))
+        return self._add(
+            Station(self.runner, live, request, session_id, token, self.storage, journal, clock=self.clock)
+        )
 
     def restore(self) -> list[Station]:
         """The sessions that the storage holds, on the air again."""
@@ -62,7 +71,17 @@ class Stations:
         self.storage.watch(live, kept)
         resumed = Resumed(kept.blocks, kept.past, kept.playing, due, kept.once)
         return self._add(
-            Station(self.runner, live, request, kept.session_id, kept.token, self.storage, kept.journal, resumed)
+            Station(
+                self.runner,
+                live,
+                request,
+                kept.session_id,
+                kept.token,
+                self.storage,
+                kept.journal,
+                resumed,
+                self.clock,
+            )
         )
 
     def _add(self, station: Station) -> Station:

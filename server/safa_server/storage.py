@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from safa_server.blocks import BLOCK, Block, Blocks
+from safa_server.disk import Disk
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
 from safa_stream.errors import OutputError, SafaError, SnapshotError
@@ -80,9 +80,10 @@ class Storage:
         model: Model,
         least_seconds: float = LEAST_SECONDS,
         longest_seconds: float = LONGEST_SECONDS,
+        disk: Disk | None = None,
     ) -> None:
         """Raises OutputError where the folder cannot be made or written."""
-        self.folder, self._model = folder, model
+        self.folder, self._model, self.disk = folder, model, disk or Disk()
         self._least_seconds, self._longest_seconds = least_seconds, longest_seconds
         self._written: dict[int, float] = {}
         self._writing = threading.Lock()
@@ -114,7 +115,7 @@ class Storage:
         }
         try:
             place.mkdir(mode=0o700, parents=True)
-            write_private(place / DESCRIPTION, json.dumps(about).encode())
+            self.disk.write(place / DESCRIPTION, json.dumps(about).encode())
         except OSError as error:
             raise OutputError(f"cannot keep the session in {place}: {error.strerror}") from error
         begin = {
@@ -123,7 +124,7 @@ class Storage:
             "scene": live.session.state.scene.as_dict(),
             "block": BLOCK,
         }
-        journal = Journal(place / JOURNAL, begin)
+        journal = Journal(place / JOURNAL, begin, opened=self.disk.append)
         self._places[id(live)] = Place(place, journal)
         return journal
 
@@ -136,7 +137,8 @@ class Storage:
         now = time.monotonic()
         since = now - self._written.get(id(live), -math.inf)
         place = self._places.get(id(live))
-        if place is None or since < self._least_seconds:
+        # A snapshot says where in the journal's file to go on; what is not there yet cannot be gone on from.
+        if place is None or since < self._least_seconds or place.journal.behind:
             return
         with live.lock:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
@@ -162,14 +164,14 @@ class Storage:
         """The server stops, the session is to go on some day: snapshot it now."""
         with self._writing:
             place = self._places.pop(id(live), None)
-            if place is not None:
+            if place is not None and not place.journal.behind:
                 with live.lock:
                     captured = snapshots.capture(live.session, place.journal.mark)
                 self._write(place, captured)
 
     def _write(self, place: Place, captured: snapshots.Captured) -> bool:
         try:
-            write_private(place.folder / SNAPSHOT, captured.pack(), place.folder / EARLIER)
+            self.disk.write(place.folder / SNAPSHOT, captured.pack(), place.folder / EARLIER)
         except OSError as error:
             log.warning("no snapshot of session %s: %s", place.folder, error.strerror)
             return False
@@ -216,7 +218,7 @@ class Storage:
         session.journal()
         # What was noted again stands in the journal already.
         session.state.lines = again.lines
-        journal = Journal(place / JOURNAL, lines=again.lines)
+        journal = Journal(place / JOURNAL, lines=again.lines, opened=self.disk.append)
         session.state.note("restored")
         return Kept(
             again.blocks,
@@ -298,17 +300,3 @@ def _tail_of(path: Path) -> tuple[int, dict[str, int]]:
     named = (json.loads(line) for line in whole[1:] if b'"once"' in line)
     once = {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
     return int(json.loads(whole[-1])["position"]), once
-
-
-def write_private(path: Path, data: bytes, earlier: Path | None = None) -> None:
-    """Write a file that only its owner can read; it is there as a whole or not at all. earlier: where to leave the file
-    that it replaces."""
-    partial = path.with_suffix(".partial")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if earlier is not None and path.exists():
-        path.replace(earlier)
-    partial.replace(path)

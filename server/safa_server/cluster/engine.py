@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from safa_server.cluster.passes import EngineSecurity
 from safa_server.cluster.storage import ClaimedStorage
 from safa_server.cluster.vault import Saved, lines_of, saved_of, write_files
 from safa_server.connection import Connection
+from safa_server.disk import Disk
 from safa_server.http import Http
 from safa_server.hub import Hub
 from safa_server.limits import Limits
@@ -30,8 +32,9 @@ from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import AGAIN_SECONDS
 from safa_server.websocket import Front
-from safa_stream.errors import SnapshotError
+from safa_stream.errors import OutputError, SnapshotError
 from safa_stream.models import load
+from safa_stream.models.interface import Model
 
 log = logging.getLogger("safa_server.cluster.engine")
 
@@ -63,7 +66,8 @@ class EngineSettings:
 class Engine:
     """See the module. Lives on one event loop.
 
-    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so.
+    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so; models: gives
+    the model of a name on a backend; clock: in seconds, as time.monotonic.
     """
 
     def __init__(
@@ -71,8 +75,12 @@ class Engine:
         settings: EngineSettings,
         keep: Callable[[Saved], None] = lambda saved: None,
         fetch: Callable[[str], Awaitable[Saved | None]] | None = None,
+        models: Callable[[str, str], Model] = load,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
+        self._models, self._disk, self._clock = models, disk, clock
         self._keep, self._fetch = keep, fetch
         self._told: dict[str, int] = {}
         self._stack = AsyncExitStack()
@@ -82,13 +90,13 @@ class Engine:
     async def start(self) -> str:
         """Load the model, measure this machine, take connections; gives the WebSocket's address. Raises SafaError."""
         settings = self.settings
-        model = await asyncio.to_thread(load, settings.model, settings.backend)
+        model = await asyncio.to_thread(self._models, settings.model, settings.backend)
         self._model = f"{model.facts.name} {model.facts.version}"
-        self._storage = ClaimedStorage(settings.folder, model, self._snapshot)
+        self._storage = ClaimedStorage(settings.folder, model, self._snapshot, self._disk)
         self._runner = Runner(model, settings.layers)
         await asyncio.to_thread(self._runner.start)
         self._stack.callback(self._runner.stop)
-        self._stations = Stations(self._runner, settings.sessions, self._storage)
+        self._stations = Stations(self._runner, settings.sessions, self._storage, self._clock)
         security = EngineSecurity(token=settings.secret)
         self.registry = Registry()
         self._hub = Hub(self._stations, security, settings.limits, self.registry, settings.session_seconds)
@@ -109,6 +117,10 @@ class Engine:
             await self.release(station.id)
         await self._stack.aclose()
 
+    def halt(self) -> None:
+        """Make no more sound, and save nothing: the thread's part of what the death of a process is."""
+        self._runner.stop()
+
     def facts(self) -> EngineFacts:
         """How it stands."""
         runner = self._runner
@@ -119,14 +131,19 @@ class Engine:
         """Go on with a session that another engine had. due: the sample that ought to leave about now; lost: that
         engine is gone, so front ends may miss some of what it sent last.
 
-        Raises SnapshotError where somebody else was faster, or its files are not there or damaged.
+        Raises SnapshotError where somebody else was faster, or its files are not there or damaged; OutputError where the
+        disk does not take them now.
         """
         try:
             place = await self._files(session_id, epoch)
             # On the engine's thread: a model is for one at a time.
             steps = self._storage.restoring(place, AGAIN_SECONDS if lost else 0.0)
             kept = await asyncio.wrap_future(self._runner.run(steps, urgent=True))
-        except (OSError, ValueError, KeyError) as error:
+        except OSError as error:
+            # A disk that is full is a matter of time; files that are gone are not.
+            kind = SnapshotError if isinstance(error, FileNotFoundError) else OutputError
+            raise kind(f"session {session_id} cannot go on: {type(error).__name__}: {error}") from error
+        except (ValueError, KeyError) as error:
             raise SnapshotError(f"session {session_id} cannot go on: {type(error).__name__}: {error}") from error
         station = self._stations.adopt(kept, due)
         self._epochs[session_id] = epoch
@@ -165,7 +182,7 @@ class Engine:
         """Claim a session's files; where this node does not see them, they are written from the cluster's memory."""
         folder = self.settings.folder
         if epochs(folder, session_id) or self._fetch is None:
-            return await asyncio.to_thread(claim, folder, session_id, epoch)
+            return await asyncio.to_thread(claim, folder, session_id, epoch, self._disk)
         saved = await self._fetch(session_id)
         if saved is None:
             raise SnapshotError(f"session {session_id} has no files in {folder}, and none in the cluster's memory")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from safa_server.cluster import directory as rules
 from safa_server.cluster.directory import Directory, EngineFacts
-from safa_stream.errors import ClusterError, SafaError, SnapshotError
+from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
 
 log = logging.getLogger("safa_server.cluster.head")
 
@@ -71,8 +71,13 @@ class HeadSettings:
 class Head:
     """See the module. launch: begins an engine of a name; it answers once it can be asked for facts."""
 
-    def __init__(self, launch: Callable[[str], Awaitable[EnginePort]], settings: HeadSettings) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        launch: Callable[[str], Awaitable[EnginePort]],
+        settings: HeadSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings, self._clock = settings, clock
         self.directory = Directory()
         #: Since it began: engines that were lost, sessions that others took over, and sessions that were moved.
         self.counts = {"engines_lost": 0, "sessions_recovered": 0, "sessions_moved": 0, "sessions_lost": 0}
@@ -133,7 +138,7 @@ class Head:
 
     async def status(self) -> dict[str, Any]:
         """Engines and sessions, as JSON."""
-        now = time.monotonic()
+        now = self._clock()
         engines = {
             name: {
                 "url": one.facts.url,
@@ -163,9 +168,9 @@ class Head:
             raise ClusterError(f"there is no other engine for session {session!r}")
         self._moving.add(session)
         try:
-            self.directory = rules.handed(self.directory, session, target, time.monotonic())
+            self.directory = rules.handed(self.directory, session, target, self._clock())
             position = await self._ports[source].release(session)
-            due = self.directory.sessions[session].due(time.monotonic())
+            due = self.directory.sessions[session].due(self._clock())
             await self._adopt(session, target, None if due is None else max(due, position), lost=False)
             self.counts["sessions_moved"] += 1
         except Exception as error:
@@ -212,7 +217,7 @@ class Head:
     async def _join(self, name: str, port: EnginePort) -> None:
         facts = await port.facts()
         self._ports[name] = port
-        self.directory, _ = rules.reported(self.directory, name, facts, time.monotonic())
+        self.directory, _ = rules.reported(self.directory, name, facts, self._clock())
         self._watches[name] = asyncio.create_task(self._watch(name, port), name=f"watch {name}")
         await self._tell()
 
@@ -231,7 +236,7 @@ class Head:
     async def _heard(self, name: str, port: EnginePort, facts: EngineFacts) -> None:
         if name not in self._ports:
             return
-        self.directory, outdated = rules.reported(self.directory, name, facts, time.monotonic())
+        self.directory, outdated = rules.reported(self.directory, name, facts, self._clock())
         for session in outdated:
             if session not in self._moving:
                 with suppress(Exception):
@@ -274,7 +279,7 @@ class Head:
         target = rules.shelter(self.directory)
         if target is None:
             return
-        now = time.monotonic()
+        now = self._clock()
         self.directory = rules.handed(self.directory, session, target, now)
         taken = self._taken.setdefault(session, deque(maxlen=MOST_TAKEOVERS))
         if len(taken) == MOST_TAKEOVERS and now - taken[0] < TAKEOVER_SECONDS:
@@ -287,6 +292,11 @@ class Head:
         except SnapshotError as error:
             self._give_up(session, str(error))
             await self._tell()
+        except OutputError as error:
+            # No engine was lost with it: it is tried until the disk takes it.
+            taken.pop()
+            log.warning("%s could not take session %s over yet: %s", target, session, error)
+            self._orphan(session)
         except Exception as error:
             log.warning("%s could not take session %s over: %s", target, session, error)
             self._orphan(session)

@@ -370,8 +370,14 @@ class Relay:
         assert self._engine is not None and self._hearing is not None
         if self._hearing.by_grant and self._hearing.granted > 0:
             await self._engine.send(write(control.Grant(samples=self._hearing.granted)))
-        for _, found in list(self._asked.values()):
-            await self._engine.send(json.dumps(found))
+        for number, (told, found) in list(self._asked.items()):
+            if found.get("type") != "grant":
+                await self._engine.send(json.dumps(found))
+                continue
+            # What is left of it is in the sum; granted twice, more would come than the client takes.
+            del self._asked[number]
+            if told is not None:
+                await self._client.send(write(control.Done(command=None), told))
 
     async def _refuse(self, refused: control.Error, number: int | None) -> None:
         self._desk.metrics.add("safa_messages_refused_total", code=refused.code)
