@@ -6,13 +6,14 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
 from safa_server.cluster.metrics_text import merged
@@ -66,9 +67,14 @@ class Lobby:
         """Say to every client that the front end is about to close its connection."""
         told = write(control.Closing(reason=reason))
         for socket in list(self._there):
-            task = asyncio.ensure_future(socket.send(told))
+            task = asyncio.ensure_future(_say(socket, told))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
+
+
+async def _say(socket: ServerConnection, message: str) -> None:
+    with suppress(ConnectionClosed):  # it has gone by itself
+        await socket.send(message)
 
 
 class NoSessions:

@@ -233,9 +233,12 @@ class Relay:
         return dict(found)
 
     async def _begin(self, route: Route, join: control.Join, answer: dict[str, Any], number: int | None) -> None:
-        names = ("session", "control", "format", "rate", "channels", "layer", "header")
-        join = replace(join, **{name: answer[name] for name in names})
-        self._hearing = Hearing(route, join, answer["pacing"] != "live", answer["session_rate"], join.from_)
+        names = ("session", "control", "format", "channels", "layer", "header")
+        own, by_grant = answer["rate"] == answer["session_rate"], answer["pacing"] != "live"
+        join = replace(join, rate=None if own else answer["rate"], **{name: answer[name] for name in names})
+        # Who comes back to its session by another front end has granted what is still to come.
+        credit = answer["credit"] if by_grant and join.control else 0
+        self._hearing = Hearing(route, join, by_grant, answer["session_rate"], join.from_, credit)
         self._linked.set()
         security = self._desk.security
         told = {**answer, "guarded": security.token is not None, "listen_token": security.listen_token}
