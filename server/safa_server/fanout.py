@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from safa_server.blocks import Block
+from safa_server import opus
+from safa_server.blocks import BLOCK, Block
 from safa_server.encoding import Encoding
 from safa_server.feed import Feed
 from safa_server.limits import Limits
@@ -66,6 +67,8 @@ class Fanout:
         """
         if len(self._listeners) >= self._limits.listeners:
             raise UsageError(f"the session has {len(self._listeners)} listeners, the most that it takes")
+        if after is not None:
+            self.station.reach(_block_of(after, encoding, self.station.rate))
         listener = Listener(outlet, self._feed(encoding), self._limits, control)
         listener.place(after)
         self._listeners.append(listener)
@@ -187,3 +190,8 @@ class Fanout:
             self._waiting -= samples
             self._granted += samples
             self.station.grant(samples)
+
+
+def _block_of(frame: int, encoding: Encoding, rate: int) -> int:
+    """The block that a frame ends in."""
+    return frame if encoding.format != "opus" else ((frame + 1) * opus.PACKET * rate // opus.RATE - 1) // BLOCK

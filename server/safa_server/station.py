@@ -23,7 +23,7 @@ from safa_server.live import Live
 from safa_server.loops import Loops
 from safa_server.requests import BURST_SECONDS, OpenRequest
 from safa_server.runner import Runner
-from safa_server.storage import Storage
+from safa_server.storage import LONGEST_UNWRITTEN, Storage
 from safa_stream.errors import OutputError, SafaError, UsageError
 from safa_stream.session.journal import Journal
 from safa_stream.session.livescene import LiveScene
@@ -96,7 +96,7 @@ class Station:
         self._event_callbacks: list[Callable[[Event], None]] = []
         self._loops = Loops(runner, self.rate)
         self._granted = asyncio.Event()
-        self._blocks = resumed.blocks
+        self._blocks, self._restored = resumed.blocks, live.session.state.sequence
         self._ahead = BURST_SECONDS if request.ahead is None else request.ahead
         self._origin = None if resumed.due is None else clock() - resumed.due / self.rate
         self._once: OrderedDict[str, int] = OrderedDict(resumed.once)
@@ -239,6 +239,13 @@ class Station:
         self._loops.close()
         self._block_callbacks.clear()
         self._event_callbacks.clear()
+
+    def reach(self, sequence: int) -> None:
+        """Let blocks leave up to a number, as far as a journal may be behind: a listener has had them before the session
+        was restored, so nothing that comes from now on may change them."""
+        last = min(sequence, self._restored + round(LONGEST_UNWRITTEN * self.rate / BLOCK))
+        while self.past is not None and self.sequence <= last and self.lead * self.rate >= BLOCK:
+            self._leave()
 
     # The clock -----------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ LEAST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
 AGAIN_SECONDS = 0.5
 #: ... and of that so much is kept at most.
 PAST_SECONDS = 30.0
+#: Seconds by which a journal may be behind what was heard, at the most.
+LONGEST_UNWRITTEN = 1.0
 FORMAT = "safa-session-1"
 #: The longest end of a journal in which its last line is looked for.
 TAIL_BYTES = 1 << 20
@@ -209,6 +211,9 @@ class Storage:
         if first is None:
             raise SnapshotError(f"{place / JOURNAL} is empty")
         end, once = _tail_of(place / JOURNAL)
+        if again_seconds and about["pacing"] == "pull":
+            # Faster than it sounds: what is on its way to listeners is many seconds.
+            again_seconds = PAST_SECONDS
         again = self._begun(place, first, end, again_seconds)
         for entry in read_journal(place / JOURNAL, again.mark.bytes):
             again.happen(entry)

@@ -16,6 +16,12 @@ from safa_server.storage import DESCRIPTION, EARLIER, JOURNAL, SNAPSHOT
 from safa_stream.errors import SnapshotError
 
 FIRST = 1
+
+
+class Over(SnapshotError):
+    """The session has ended as it should: nobody has to go on with it."""
+
+
 _FILES = (DESCRIPTION, SNAPSHOT, EARLIER, JOURNAL)
 
 
@@ -43,6 +49,8 @@ def claim(folder: Path, session_id: str, epoch: int, disk: Disk | None = None) -
     if known[-1] >= epoch:
         raise SnapshotError(f"session {session_id} was claimed at epoch {known[-1]} already, {epoch} comes too late")
     before, place = place_of(folder, session_id, known[-1]), place_of(folder, session_id, epoch)
+    if not (before / DESCRIPTION).exists():
+        raise Over(f"session {session_id} has ended")
     try:
         place.mkdir(mode=0o700)
     except FileExistsError:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from safa_server.cluster import directory as rules
+from safa_server.cluster.claims import Over
 from safa_server.cluster.directory import Directory, EngineFacts
 from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
 
@@ -289,6 +290,11 @@ class Head:
         try:
             await self._adopt(session, target, self.directory.sessions[session].due(now), lost=True)
             self.counts["sessions_recovered"] += 1
+        except Over as error:
+            # Its engine was lost before it could say so.
+            log.info("%s", error)
+            self.directory = rules.ended(self.directory, session)
+            await self._tell()
         except SnapshotError as error:
             self._give_up(session, str(error))
             await self._tell()

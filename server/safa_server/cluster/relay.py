@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import secrets
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Collection
@@ -46,6 +47,8 @@ RETRY = 0.1
 ANSWER_SECONDS = 10.0
 #: Engines that are tried for a new session.
 TRIES = 3
+#: What the system takes of an engine's sound before a front end reads it, bytes.
+RECEIVE_BUFFER = 32 << 10
 #: Answers of an engine that end a session for good, or this client's hearing of it; all others are a loss.
 _FINAL = frozenset((1000, 1008, 1009, 1013))
 #: What needs not be said again: it is said all the time, or made up for otherwise.
@@ -164,11 +167,7 @@ class Relay:
             await self._open(body, access, request.id)
         elif isinstance(body, control.Join):
             access = self._allowed(body.token, shown=body.token is not None)
-            route = await self._desk.switchboard.where(body.session, self._desk.limits.resume_seconds)
-            if route is None:
-                raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
-            answer = await self._dial(route, body, access)
-            await self._begin(route, body, answer, request.id)
+            await self._join(body, access, request.id)
         else:
             raise WireError("not_open", "this connection has no session yet: say open or join first")
 
@@ -197,6 +196,24 @@ class Relay:
                 continue
             join = control.Join(session=answer["session"], token=answer["token"], control=True)
             return await self._begin(route, join, answer, number)
+
+    async def _join(self, body: control.Join, access: Access, number: int | None) -> None:
+        switchboard, left = self._desk.switchboard, self._desk.limits.resume_seconds
+        end = time.monotonic() + left
+        route = await switchboard.where(body.session, left)
+        while route is not None:
+            try:
+                answer = await self._dial(route, body, access)
+            except FailureError as error:
+                # An engine that is lost just now: the session will be another's.
+                left = end - time.monotonic()
+                if isinstance(error, Refused) or left <= 0:
+                    raise
+                await asyncio.sleep(RETRY)
+                route = await switchboard.broken(body.session, route.engine, route.epoch, left)
+                continue
+            return await self._begin(route, body, answer, number)
+        raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
 
     def _allowed(self, given: str | None, shown: bool = False) -> Access:
         """What the client may do; shown: it has another token, which the session's engine will look at."""
@@ -398,7 +415,7 @@ class Refused(FailureError):
 async def _connect(url: str, token: str) -> ClientConnection:
     """A connection to an engine. Raises FailureError."""
     try:
-        return await connect(
+        engine = await connect(
             url,
             additional_headers={"Authorization": f"Bearer {token}"},
             subprotocols=[Subprotocol("safa.v1")],
@@ -410,6 +427,9 @@ async def _connect(url: str, token: str) -> ClientConnection:
         )
     except (OSError, InvalidHandshake) as error:
         raise FailureError(f"cannot connect to {url}: {error}") from None
+    # What waits for a slow client is to wait in the engine, which looks after it; what is on its way is lost with it.
+    engine.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    return engine
 
 
 def _rows(body: control.Open) -> int:

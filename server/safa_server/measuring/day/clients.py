@@ -19,8 +19,9 @@ from safa_stream.scene import WeightedPrompt
 from safa_stream.session.messages import AddLayer, Command, Configure, Mix, Prompt, RemoveLayer, Reseed
 
 RATE = FACTS.sample_rate
-#: Seconds of sound that a client grants at a time, and so much is granted ahead at least.
-GRANT, AHEAD = 40.0, 30.0
+#: Seconds of sound that a client grants at a time, and so much is granted ahead at least. What is on its way to it when
+#: an engine is lost is no more than both, and less than sessions remember (PAST_SECONDS).
+GRANT, AHEAD = 10.0, 10.0
 #: A session that was granted sound gives none for so long: it has forgotten the grant. Wall seconds.
 STALLED = 20.0
 #: A guest that is refused asks again after so long, so often.
@@ -143,7 +144,7 @@ class Conductor:
         try:
             await client.send(command)
         except FailureError:
-            self._layers = {int(layer["layer"]) for layer in (await client.state())["layers"]}
+            self._layers = await self._there(client)
             return False
         if isinstance(command, AddLayer) and command.layer is not None:
             self._layers.add(command.layer)
@@ -151,10 +152,18 @@ class Conductor:
             self._layers.discard(command.layer)
         return True
 
+    async def _there(self, client: SafaClient) -> set[int]:
+        """The layers that there are, once the client is connected again. Raises FailureError where it never is."""
+        for _ in range(ASKS):
+            with suppress(FailureError):
+                return {int(layer["layer"]) for layer in (await client.state())["layers"]}
+            await asyncio.sleep(ASK_AGAIN)
+        raise FailureError("the session's state cannot be asked for")
+
     def _next(self) -> Command:
         chance = self._chance
         layer = chance.choice(sorted(self._layers))
-        free = sorted({0, 1, 2} - self._layers)
+        free = sorted({0, 1} - self._layers)
         prompts = tuple(WeightedPrompt(text, 1.0) for text in chance.sample(FACTS.sounds, chance.randint(1, 2)))
         kinds: list[Command] = [
             Prompt(prompts=prompts, layer=layer, morph=chance.uniform(0.0, 8.0)),

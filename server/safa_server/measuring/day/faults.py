@@ -144,7 +144,7 @@ class Faults:
         """Wait for a few more frames of the programme. Raises TimeoutError."""
         before = self.programme.heard.frames if before is None else before
         async with asyncio.timeout(RECOVERED):
-            while self.programme.heard.frames < before + FRAMES:
+            while self.programme.heard.frames < before + FRAMES and not self.programme.over:
                 await asyncio.sleep(0.02)
 
     async def _replaced(self) -> None:

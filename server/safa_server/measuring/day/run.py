@@ -10,15 +10,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from safa_server import memory
 from safa_server.blocks import BLOCK
 from safa_server.client import SafaClient
+from safa_server.control import Close
 from safa_server.loop_errors import handle
 from safa_server.measuring.day.clients import RATE, Conductor, Guest, Puller, guests, opened, visit
 from safa_server.measuring.day.faults import Faults
@@ -38,6 +40,8 @@ FAULT_EVERY, CHANGE_EVERY, LOOK_EVERY = 600.0, 300.0, 600.0
 JOINS = 1000
 #: Memory is judged from this share of the readings on, and may grow by this share of it.
 WARM, GROWTH = 0.25, 0.10
+#: Nobody looks for the files of a session that has ended so long ago, wall seconds.
+FORGOTTEN = 5.0
 #: Whoever looks whether it is time for something does so this often, wall seconds.
 LOOK = 0.02
 
@@ -88,6 +92,7 @@ class Day:
 async def day(plan: DayPlan, report: Report) -> dict[str, Any]:
     """Let the day pass; gives its figures, and what was `broken`. Raises SafaError where it cannot be begun."""
     asyncio.get_running_loop().set_exception_handler(handle)
+    memory.give_back_what_is_free()
     folder = Path(tempfile.mkdtemp(prefix="safa-day-"))
     try:
         return await _passed(Day(plan, folder, report, Cluster(folder)))
@@ -116,7 +121,11 @@ async def _passed(all: Day) -> dict[str, Any]:
                     all.lost.append(f"the programme: {error}")
                 lasted = time.monotonic() - began
                 await times.joined()
+                live.over = True
                 await _look(all, programme)
+                for one in (programme, live):
+                    with suppress(FailureError):
+                        await one.client.send(Close())
         all.report("the programme is over: its journal is replayed")
         joined = [*all.others, programme.heard]
         judging = time.monotonic()
@@ -205,14 +214,21 @@ async def _visited(all: Day, guest: Guest, programme: Puller) -> None:
         if not programme.over:
             all.lost.append(f"a guest: {error}")
         return
+    full = all.cluster.disk.full
     if session == programme.session:
         all.others.append(heard)
         return
-    all.verdict += await asyncio.to_thread(judged, all.folder, session, [heard])
+    found = await asyncio.to_thread(judged, all.folder, session, [heard])
+    if full:
+        # What its journal was waiting to say when it ended, the disk never took; the sound is not less for it.
+        all.counts["frames_ended_on_a_full_disk"] += found.unknown
+        found = replace(found, unknown=0)
+    all.verdict += found
     all.counts["sessions"] += 1
-    _account(all.counts, heard)
+    _account(all.counts, heard, "a guest's session")
     if not guest.rude:
-        # Its journal was kept to be replayed, which has been done.
+        # Its journal was kept to be replayed, which has been done; the head knows by then that it has ended.
+        await asyncio.sleep(FORGOTTEN)
         await asyncio.to_thread(shutil.rmtree, all.folder / session, ignore_errors=True)
 
 
@@ -227,7 +243,8 @@ async def _live(all: Day) -> AsyncIterator[Puller]:
             try:
                 async for frame in client:
                     live.heard.take(client, frame)
-                all.lost.append("the live session was closed")
+                if not live.over:
+                    all.lost.append("the live session was closed")
             except FailureError as error:
                 all.lost.append(f"the live session: {error}")
 
@@ -242,8 +259,9 @@ async def _live(all: Day) -> AsyncIterator[Puller]:
 # What is said of it -------------------------------------------------------------------------------------------------
 
 
-def _account(counts: Counter[str], heard: Heard) -> None:
+def _account(counts: Counter[str], heard: Heard, whose: str) -> None:
     account = heard.account
+    counts[f"lost by {whose}"] += account.missing
     counts["samples"] += account.samples
     counts["lost"] += account.missing
     counts["doubled"] += account.duplicated
@@ -252,8 +270,9 @@ def _account(counts: Counter[str], heard: Heard) -> None:
 
 def _figures(all: Day, faults: Faults, programme: Puller, live: Puller, walls: dict[str, float]) -> dict[str, Any]:
     counts, hours = all.counts, programme.position / RATE / 3600
-    for one in (*all.others, programme.heard, live.heard):
-        _account(counts, one)
+    for whose, ones in (("guests", all.others), ("the programme", [programme.heard]), ("live sound", [live.heard])):
+        for one in ones:
+            _account(counts, one, whose)
     late = all.memory[int(WARM * len(all.memory)) :]
     fifth = max(1, len(late) // 5)
     growth = float(np.median(late[-fifth:]) / np.median(late[:fifth])) - 1.0
@@ -271,6 +290,7 @@ def _figures(all: Day, faults: Faults, programme: Puller, live: Puller, walls: d
         "frames_replayed": all.verdict.compared,
         "frames_differing": all.verdict.differing,
         "frames_not_in_journal": all.verdict.unknown,
+        "frames_ended_on_a_full_disk": counts["frames_ended_on_a_full_disk"],
         "replay_s": walls["judging"],
         "live_underruns": live.heard.underruns,
         "faults": sum(len(one) for one in silences.values()),
@@ -311,7 +331,9 @@ def _broken(found: dict[str, Any], all: Day, faults: Faults) -> list[str]:
         "frames_not_granted",
     )
     broken = [f"{name.replace('_', ' ')}: {found[name]}" for name in nothing if found.get(name)]
+    broken += [f"{one} is not what the journal makes" for one in all.verdict.where]
     broken += [*all.lost, *faults.failed]
+    broken += [f"samples {name}: {count}" for name, count in all.counts.items() if name.startswith("lost by") and count]
     if all.counts["changes_refused"]:
         broken.append(f"changes of the scene that were refused: {all.counts['changes_refused']}")
     if found["memory_growth"] > GROWTH:

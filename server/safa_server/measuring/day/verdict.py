@@ -15,18 +15,25 @@ from safa_server.storage import JOURNAL
 from safa_stream.session.journal import read_journal
 from safa_stream.session.replay import replay
 
+#: So many frames that differ are named.
+MOST_NAMED = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Frames that were compared, that differed, and that the journal does not reach."""
+    """Frames that were compared, that differed, and that the journal does not reach; where: the first that differed."""
 
     compared: int = 0
     differing: int = 0
     unknown: int = 0
+    where: tuple[str, ...] = ()
 
     def __add__(self, other: Verdict) -> Verdict:
         return Verdict(
-            self.compared + other.compared, self.differing + other.differing, self.unknown + other.unknown
+            self.compared + other.compared,
+            self.differing + other.differing,
+            self.unknown + other.unknown,
+            (self.where + other.where)[:MOST_NAMED],
         )
 
 
@@ -36,6 +43,7 @@ def judged(folder: Path, session: str, heard: Iterable[Heard]) -> Verdict:
     heard = [one for one in heard if one.first is not None]
     last = max((one.first + one.frames for one in heard if one.first is not None), default=0)
     compared = differing = 0
+    where: list[str] = []
     known = epochs(folder, session)
     if known and last:
         for sequence, found in _made(place_of(folder, session, known[-1]) / JOURNAL, last):
@@ -45,9 +53,11 @@ def judged(folder: Path, session: str, heard: Iterable[Heard]) -> Verdict:
                     said = one.digests[place : place + DIGEST]
                     if any(said):  # what never came is counted elsewhere
                         compared += 1
-                        differing += said != found
+                        if said != found:
+                            differing += 1
+                            where.append(f"frame {sequence} of session {session}")
     wanted = sum(any(one.digests[at : at + DIGEST]) for one in heard for at in range(0, len(one.digests), DIGEST))
-    return Verdict(compared, differing, wanted - compared)
+    return Verdict(compared, differing, wanted - compared, tuple(where[:MOST_NAMED]))
 
 
 def _made(journal: Path, last: int) -> Iterator[tuple[int, bytes]]:
