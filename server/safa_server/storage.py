@@ -255,6 +255,10 @@ class Storage:
                 continue
             again = Again(session, BLOCK)
             known = session.state.lines - facts.mark.lines
+            if "without" not in first.values and not _has(place / JOURNAL, facts.mark, known):
+                # Its engine ended between the two: what this session knows would be in no journal.
+                log.warning("session %s: a snapshot knows more than the journal, and is not gone on from", place.name)
+                continue
             for layer, (steps, expected) in facts.making.items():
                 again.start(layer, steps, expected)
             return _Again(again, facts.mark, known)
@@ -292,6 +296,16 @@ class _Again:
         while session.position < entry.position:
             self.past.append(self.blocks.next(tuple(session.state.layers)))
         self._again.carry_out(entry)
+
+
+def _has(path: Path, mark: Mark, lines: int) -> bool:
+    """Does a journal have so many lines of the session's own after a mark?"""
+    if lines > 0:
+        for entry in read_journal(path, mark.bytes):
+            lines -= entry.kind != "begin" and entry.kind not in CLOCK_KINDS
+            if lines == 0:
+                break
+    return lines <= 0
 
 
 def _tail_of(path: Path) -> tuple[int, dict[str, int]]:

@@ -21,7 +21,8 @@ def digest(payload: bytes) -> bytes:
 @dataclass(slots=True)
 class Heard:
     """first: number of the first frame; digests: of all frames from there on, DIGEST bytes each, zeros for those that
-    never came; contradictions: frames that came twice and differed; underruns: beds that began; silence: the longest
+    never came; contradictions: frames that came twice and differed; underruns: beds that began; told: samples that were
+    dropped for a client that was too slow, as it was told; silence: the longest
     time between two frames since `listen_for_silence`, seconds."""
 
     account: Account = field(default_factory=Account)
@@ -29,6 +30,7 @@ class Heard:
     digests: bytearray = field(default_factory=bytearray)
     contradictions: int = 0
     underruns: int = 0
+    told: int = 0
     silence: float = 0.0
     _at: float = field(default_factory=time.monotonic)
 
@@ -52,7 +54,9 @@ class Heard:
             self.digests.extend(bytes(place - len(self.digests)))
             self.digests.extend(found)
         while client.events:
-            self.underruns += client.events.popleft()["type"] == "bed.began"
+            event = client.events.popleft()
+            self.underruns += event["type"] == "bed.began"
+            self.told += event["samples"] if event["type"] == "dropped" else 0
 
     def listen_for_silence(self) -> None:
         """Measure `silence` from now on."""

@@ -30,7 +30,7 @@ from safa_server.measuring.day.verdict import Verdict, judged
 from safa_server.measuring.day.weather import SlowNetwork
 from safa_server.measuring.processes import load, resident_bytes
 from safa_server.measuring.servers import Report
-from safa_server.storage import JOURNAL
+from safa_server.storage import JOURNAL, LONGEST_UNWRITTEN
 from safa_stream.errors import FailureError, SafaError
 
 DAY = 24 * 3600.0
@@ -219,6 +219,9 @@ async def _visited(all: Day, guest: Guest, programme: Puller) -> None:
         all.others.append(heard)
         return
     found = await asyncio.to_thread(judged, all.folder, session, [heard])
+    if guest.rude:
+        # The session is still waiting for it, and its journal says what was heard after the next half second.
+        found = replace(found, unknown=max(0, found.unknown - round(LONGEST_UNWRITTEN * RATE / BLOCK)))
     if full:
         # What its journal was waiting to say when it ended, the disk never took; the sound is not less for it.
         all.counts["frames_ended_on_a_full_disk"] += found.unknown
@@ -261,9 +264,11 @@ async def _live(all: Day) -> AsyncIterator[Puller]:
 
 def _account(counts: Counter[str], heard: Heard, whose: str) -> None:
     account = heard.account
-    counts[f"lost by {whose}"] += account.missing
+    missing = account.missing - heard.told
+    counts[f"lost by {whose}"] += missing
+    counts["told"] += heard.told
     counts["samples"] += account.samples
-    counts["lost"] += account.missing
+    counts["lost"] += missing
     counts["doubled"] += account.duplicated
     counts["disagreements"] += account.disagreements + heard.contradictions
 
@@ -285,6 +290,8 @@ def _figures(all: Day, faults: Faults, programme: Puller, live: Puller, walls: d
         "session_hours": counts["samples"] / RATE / 3600,
         "samples": counts["samples"],
         "samples_lost": counts["lost"],
+        "samples_dropped_and_told": counts["told"],
+        "told_by_programme": programme.heard.told + live.heard.told,
         "samples_doubled": counts["doubled"],
         "disagreements": counts["disagreements"],
         "frames_replayed": all.verdict.compared,
@@ -324,6 +331,7 @@ def _broken(found: dict[str, Any], all: Day, faults: Faults) -> list[str]:
         "disagreements",
         "frames_differing",
         "frames_not_in_journal",
+        "told_by_programme",
         "live_underruns",
         "unfenced",
         "sessions_lost",
