@@ -53,7 +53,7 @@ RECEIVE_BUFFER = 32 << 10
 _FINAL = frozenset((1000, 1008, 1009, 1013))
 #: What needs not be said again: it is said all the time, or made up for otherwise.
 _PASSING = frozenset(("ack", "playhead", "grant"))
-_FRAME_AT = 8
+_SEQUENCE_AT = 16
 
 
 class Client(Protocol):
@@ -91,15 +91,14 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """What a client hears, so that it can be joined again. last: number of the latest frame; granted: samples of the
-    session's clock that were granted and have not come."""
+    """What a client hears, so that it can be joined again. by_grant: whether its grants may drive the session; until: the
+    sample of the session's clock up to which they let it go; last: number of the latest frame."""
 
     route: Route
     join: control.Join
     by_grant: bool
-    session_rate: int
+    until: int
     last: int | None = None
-    granted: int = 0
 
 
 class Relay:
@@ -251,11 +250,11 @@ class Relay:
 
     async def _begin(self, route: Route, join: control.Join, answer: dict[str, Any], number: int | None) -> None:
         names = ("session", "control", "format", "channels", "layer", "header")
-        own, by_grant = answer["rate"] == answer["session_rate"], answer["pacing"] != "live"
+        own = answer["rate"] == answer["session_rate"]
         join = replace(join, rate=None if own else answer["rate"], **{name: answer[name] for name in names})
+        by_grant = answer["pacing"] != "live" and join.control
         # Who comes back to its session by another front end has granted what is still to come.
-        credit = answer["credit"] if by_grant and join.control else 0
-        self._hearing = Hearing(route, join, by_grant, answer["session_rate"], join.from_, credit)
+        self._hearing = Hearing(route, join, by_grant, answer["position"] + answer["credit"], join.from_)
         self._linked.set()
         security = self._desk.security
         told = {**answer, "guarded": security.token is not None, "listen_token": security.listen_token}
@@ -281,7 +280,7 @@ class Relay:
         except WireError:
             return message
         if found.get("type") == "grant" and isinstance(found.get("samples"), int):
-            self._hearing = replace(self._hearing, granted=self._hearing.granted + found["samples"])
+            self._hearing = replace(self._hearing, until=self._hearing.until + found["samples"])
         if found.get("type") in _PASSING and number is None:
             return message
         self._number += 1
@@ -334,11 +333,10 @@ class Relay:
         assert self._hearing is not None
         if len(frame) < SIZES[PLAIN]:
             return True
-        rate, frames, sequence = struct.unpack_from("<2I Q", frame, _FRAME_AT)
+        (sequence,) = struct.unpack_from("<Q", frame, _SEQUENCE_AT)
         if self._hearing.last is not None and sequence <= self._hearing.last:
             return False
-        left = max(0, self._hearing.granted - frames * self._hearing.session_rate // max(1, rate))
-        self._hearing = replace(self._hearing, last=sequence, granted=left)
+        self._hearing = replace(self._hearing, last=sequence)
         return True
 
     def _incoming(self, message: str) -> str | None:
@@ -376,20 +374,20 @@ class Relay:
                     hearing.join.session, hearing.route.engine, hearing.route.epoch, left
                 )
                 if route is not None:
-                    await self._dial(route, replace(hearing.join, from_=hearing.last), Access.LISTEN)
+                    answer = await self._dial(route, replace(hearing.join, from_=hearing.last), Access.LISTEN)
                     self._hearing = hearing = replace(hearing, route=route)
-                    await self._again()
+                    await self._again(answer["position"] + answer["credit"])
                     return True
             except (FailureError, ConnectionClosed) as error:
                 log.info("session %s is not back yet: %s", hearing.join.session, error)
             await asyncio.sleep(RETRY)
         return False
 
-    async def _again(self) -> None:
-        """Say again what an engine may not have heard, or not have answered."""
+    async def _again(self, until: int) -> None:
+        """Say again what an engine may not have heard, or not have answered. until: how far it has been let go."""
         assert self._engine is not None and self._hearing is not None
-        if self._hearing.by_grant and self._hearing.granted > 0:
-            await self._engine.send(write(control.Grant(samples=self._hearing.granted)))
+        if self._hearing.by_grant and self._hearing.until > until:
+            await self._engine.send(write(control.Grant(samples=self._hearing.until - until)))
         for number, (told, found) in list(self._asked.items()):
             if found.get("type") != "grant":
                 await self._engine.send(json.dumps(found))
