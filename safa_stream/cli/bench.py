@@ -4,6 +4,10 @@
 many sessions it keeps fed, what listeners cost. `bench soak` has sessions attacked for as long as one likes, counts
 every sample of the others, and ends with exit code 1 where something was wrong.
 
+`bench day` lets a day pass in a cluster, at the pace that this machine makes: engines are killed and frozen, the disk is
+slow and full, the network breaks, clocks jump, the head begins anew, guests come and go. It counts every sample, replays
+what was heard, and ends with exit code 1 where something was wrong. The model is a formula: it costs next to nothing.
+
 `bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
 
 `bench panorama` times the ways to join views of pictures, in turns, as ratios to SaFa's: of a model of pictures, or of
@@ -14,6 +18,7 @@ examples:
   safa-stream bench --minutes 30 --json
   safa-stream bench live
   safa-stream bench soak --seconds 3600 --json
+  safa-stream bench day --hours 24 --json
   safa-stream bench panorama --architecture stable-diffusion-3.5-medium --view 512 --height 512 --average-overlap 0.8
 """
 
@@ -41,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(
         title="of a live server, of backends, or of pictures",
-        metavar="[live|soak|backends|panorama]",
+        metavar="[live|soak|day|backends|panorama]",
         dest="what",
         required=False,
     )
@@ -57,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     soak = _part(whats, "soak", "sessions that go on beside hostile clients")
     soak.add_argument("--seconds", type=duration, default=120.0, metavar="TIME", help="how long (default: 120)")
     soak.add_argument("--sessions", type=count, default=4, metavar="N", help="half of them attacked (default: 4)")
+    day = whats.add_parser("day", help="a cluster's day, with a fault every ten minutes", allow_abbrev=False)
+    day.add_argument("--hours", type=positive, default=24.0, metavar="N", help="of one session (default: 24)")
+    day.add_argument("--seed", type=int, default=0, metavar="N", help="of scenes, guests and moments (default: 0)")
+    day.add_argument("--fault-every", type=positive, default=600.0, metavar="SECONDS",
+                     help="of that session, between two faults (default: 600)")  # fmt: skip
+    for flag in ("--json", "--quiet", "--debug"):
+        day.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     backends = whats.add_parser("backends", help="the networks on every backend", allow_abbrev=False)
     backends.add_argument("--model", default=argparse.SUPPRESS, help="a model's name or folder (default: builtin)")
     backends.add_argument("--int8", type=Path, metavar="FOLDER",
@@ -81,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
     if options.what is not None:
-        parts = {"live": _live, "soak": _soak, "backends": _backends, "panorama": _panorama}
+        parts = {"live": _live, "soak": _soak, "day": _day, "backends": _backends, "panorama": _panorama}
         return parts[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load
@@ -149,6 +161,20 @@ def _soak(options: argparse.Namespace) -> int:
     for word in ("broken", "not_judged"):
         for line in found[word]:
             progress(False)(f"{word.replace('_', ' ')}: {line}")
+    return 1 if found["broken"] else 0
+
+
+def _day(options: argparse.Namespace) -> int:
+    from safa_server.measuring import meanings
+    from safa_server.measuring.day import model, run
+    from safa_server.measuring.servers import measured
+
+    plan = run.DayPlan(options.hours, options.seed, options.fault_every)
+    found = measured(run.day(plan, progress(options.quiet)))
+    options.model = model.FACTS.name
+    _say(options, found, meanings.DAY)
+    for line in found["broken"]:
+        progress(False)(f"broken: {line}")
     return 1 if found["broken"] else 0
 
 

@@ -113,7 +113,9 @@ class Journal:
         """Write what waits, as far as the disk takes it."""
         try:
             while self._waiting:
-                del self._waiting[: self._file.write(bytes(self._waiting))]
+                with memoryview(self._waiting) as waiting:
+                    taken = self._file.write(waiting)
+                del self._waiting[:taken]
         except OSError as error:
             self._problem = error.strerror or str(error)
 

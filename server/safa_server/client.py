@@ -181,7 +181,9 @@ class SafaClient:
                     await asyncio.sleep(pause)
                     with suppress(OSError, InvalidHandshake, ConnectionClosed):
                         self._socket = await self._dial()
-                        rejoin = Join(**{name: self.opened[name] for name in names}, from_=self.last and self.last.sequence)
+                        rejoin = Join(
+                            **{name: self.opened[name] for name in names}, from_=self.last and self.last.sequence
+                        )
                         await self._socket.send(write(rejoin, 0))
                         answer = json.loads(await self._socket.recv())
                         self.resumed += answer["type"] == "opened"

@@ -170,9 +170,7 @@ class Cluster:
 
     async def _launch(self, name: str) -> IslandEngine:
         island = Island(name, self.clock)
-        settings = replace(
-            EngineSettings(name, HOST, SECRET, self.folder, layers=ROOM, sessions=256), model="formula"
-        )
+        settings = replace(EngineSettings(name, HOST, SECRET, self.folder, layers=ROOM, sessions=256), model="formula")
         engine = Engine(
             settings, models=lambda name, backend: FormulaModel(island.hold), disk=self.disk, clock=self.clock
         )

@@ -40,8 +40,12 @@ FAULT_EVERY, CHANGE_EVERY, LOOK_EVERY = 600.0, 300.0, 600.0
 JOINS = 1000
 #: Memory is judged from this share of the readings on, and may grow by this share of it.
 WARM, GROWTH = 0.25, 0.10
+#: A session that was closed so soon after the disk refused something may not have got its last lines there, wall seconds.
+JUST_NOW = 1.0
 #: Nobody looks for the files of a session that has ended so long ago, wall seconds.
 FORGOTTEN = 5.0
+#: So many readings are in a fifth at least.
+LEAST_READINGS = 3
 #: Whoever looks whether it is time for something does so this often, wall seconds.
 LOOK = 0.02
 
@@ -109,12 +113,15 @@ async def _passed(all: Day) -> dict[str, Any]:
         async with opened(f"ws://{HOST}:{slow}/ws", "rain, wind:0.5", all.counts, **fields) as programme:
             faults = Faults(all.cluster, all.network, programme)
             conductor = Conductor(chance)
-            async with _beside(
-                _every(programme, plan.fault_every, lambda: _fault(all, faults)),
-                _every(programme, CHANGE_EVERY, lambda: _changed(all, conductor, programme)),
-                _every(programme, LOOK_EVERY, lambda: _look(all, programme)),
-                _all_come(all, coming, programme),
-            ) as times, _live(all) as live:
+            async with (
+                _beside(
+                    _every(programme, plan.fault_every, lambda: _fault(all, faults)),
+                    _every(programme, CHANGE_EVERY, lambda: _changed(all, conductor, programme)),
+                    _every(programme, LOOK_EVERY, lambda: _look(all, programme)),
+                    _all_come(all, coming, programme),
+                ) as times,
+                _live(all) as live,
+            ):
                 try:
                     await programme.hear(plan.samples)
                 except FailureError as error:
@@ -214,7 +221,7 @@ async def _visited(all: Day, guest: Guest, programme: Puller) -> None:
         if not programme.over:
             all.lost.append(f"a guest: {error}")
         return
-    full = all.cluster.disk.full
+    full = all.cluster.disk.refused_within(JUST_NOW)
     if session == programme.session:
         all.others.append(heard)
         return
@@ -278,9 +285,6 @@ def _figures(all: Day, faults: Faults, programme: Puller, live: Puller, walls: d
     for whose, ones in (("guests", all.others), ("the programme", [programme.heard]), ("live sound", [live.heard])):
         for one in ones:
             _account(counts, one, whose)
-    late = all.memory[int(WARM * len(all.memory)) :]
-    fifth = max(1, len(late) // 5)
-    growth = float(np.median(late[-fifth:]) / np.median(late[:fifth])) - 1.0
     silences = {name: one.silences for name, one in faults.times.items()}
     found: dict[str, Any] = {
         "hours": hours,
@@ -301,7 +305,9 @@ def _figures(all: Day, faults: Faults, programme: Puller, live: Puller, walls: d
         "replay_s": walls["judging"],
         "live_underruns": live.heard.underruns,
         "faults": sum(len(one) for one in silences.values()),
-        "silence_s": {name: [float(np.median(one)), max(one)] for name, one in silences.items()},
+        "silence_s": {name: float(np.median(one)) for name, one in silences.items()},
+        "silence_worst_s": {name: max(one) for name, one in silences.items()},
+        "silence_longest_s": max((max(one) for one in silences.values()), default=0.0),
         "fenced": faults.fenced,
         "unfenced": faults.unfenced,
         **all.cluster.counts,
@@ -314,14 +320,23 @@ def _figures(all: Day, faults: Faults, programme: Puller, live: Puller, walls: d
         "changes": counts["changes"],
         "changes_unanswered": counts["changes_unanswered"],
         "disk_refused": all.cluster.disk.refused,
+        "memory_first_mb": all.memory[0] / 1e6,
+        "memory_last_mb": all.memory[-1] / 1e6,
         "memory_mb": [round(one / 1e6, 1) for one in all.memory],
-        "memory_growth": growth,
+        "memory_growth": _growth(all.memory),
         "kept_mb_most": max(all.kept) / 1e6,
         "journal_mb": _bytes_in(all.folder, True) / 1e6,
         "seed": all.plan.seed,
         "load_before": walls["load"],
     }
     return {**found, "broken": _broken(found, all, faults)}
+
+
+def _growth(memory: list[int]) -> float | None:
+    """From the first to the last fifth of the readings that are judged; None where they are too few."""
+    late = memory[int(WARM * len(memory)) :]
+    fifth = len(late) // 5
+    return float(np.median(late[-fifth:]) / np.median(late[:fifth])) - 1.0 if fifth >= LEAST_READINGS else None
 
 
 def _broken(found: dict[str, Any], all: Day, faults: Faults) -> list[str]:
@@ -344,7 +359,7 @@ def _broken(found: dict[str, Any], all: Day, faults: Faults) -> list[str]:
     broken += [f"samples {name}: {count}" for name, count in all.counts.items() if name.startswith("lost by") and count]
     if all.counts["changes_refused"]:
         broken.append(f"changes of the scene that were refused: {all.counts['changes_refused']}")
-    if found["memory_growth"] > GROWTH:
+    if (found["memory_growth"] or 0.0) > GROWTH:
         broken.append(f"memory grew by {found['memory_growth']:.0%}")
     return broken
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from safa_server.disk import Disk
 
@@ -26,7 +27,11 @@ class BadDisk(Disk):
 
     def __init__(self) -> None:
         self.slow, self.full = 0.0, False
-        self.refused = 0
+        self.refused, self._refused_at = 0, -math.inf
+
+    def refused_within(self, seconds: float) -> bool:
+        """Whether it has refused something so lately."""
+        return time.monotonic() - self._refused_at < seconds
 
     def append(self, path: Path) -> BinaryIO:
         """See Disk."""
@@ -48,7 +53,7 @@ class BadDisk(Disk):
         if self.slow:
             time.sleep(self.slow)
         if self.full:
-            self.refused += 1
+            self.refused, self._refused_at = self.refused + 1, time.monotonic()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -59,7 +64,7 @@ class _File(io.FileIO):
         super().__init__(path, "ab")
         self._disk = disk
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         """Raises OSError where the disk is full."""
         self._disk.bear()
         return int(super().write(data))
