@@ -6,6 +6,8 @@
 # make check   formatting, lint, types, import rules, tests: what a change has to pass
 # make format  let ruff arrange the code
 # make wheel   build the wheel and the source archive into dist/
+# make sbom    the wheel's bill of materials (CycloneDX) into dist/, with all extras and the model's weights
+# make audit   known vulnerabilities of all that the extras bring; says so where the advisories cannot be reached
 # make bench   speed and memory of the built-in model on this machine
 # make seams   borders of views over all sounds: the figures of docs and README
 # make soak    two minutes of four live sessions, two of them attacked: nothing may be late, lost or doubled
@@ -32,7 +34,7 @@ PIP_FLAGS := -qq --disable-pip-version-check --no-compile
 # OpenMP threads that spin while they wait slow each other down on few cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test test-programs proofs test-slow check lint types imports format wheel bench seams soak study train notice clean distclean
+.PHONY: help demo test test-programs proofs test-slow check lint types imports format wheel sbom audit bench seams soak study train notice clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -85,6 +87,13 @@ wheel: $(DEV)/.ready
 	rm -rf dist
 	$(DEV)/bin/python -m build --outdir dist .
 	@ls -l dist
+
+sbom: $(DEV)/.ready
+	@ls dist/*.whl >/dev/null 2>&1 || { echo "there is no wheel in dist/ yet: make wheel"; exit 2; }
+	$(DEV)/bin/python -m tools.sbom dist/*.whl $(ARGS)
+
+audit: $(DEV)/.ready
+	$(DEV)/bin/python -m tools.audit $(ARGS)
 
 bench: $(LIGHT)/.ready
 	$(LIGHT)/bin/safa-stream bench $(ARGS)

@@ -71,9 +71,9 @@ def connected(
 ) -> Iterator[Cluster]:
     """Be connected to a Ray cluster inside the block.
 
-    address: "local" starts a cluster on this machine, which ends with the block, whatever RAY_ADDRESS says; "auto" joins
-    the one of RAY_ADDRESS, of the Ray job that this process is, or of this machine; HOST:PORT joins that one. A process
-    that is connected already (a Ray worker is) keeps its connection: the block uses it and leaves it open.
+    address: "local" starts a cluster on this machine, which ends with the block, whatever RAY_ADDRESS says; "auto"
+    joins the one of RAY_ADDRESS, of the Ray job that this process is, or of this machine; HOST:PORT joins that one. A
+    process that is connected already (a Ray worker is) keeps its connection: the block uses it and leaves it open.
     cpus, gpus, store: of a cluster that is started: slots (default: what is here) and bytes of its object store.
     patience: seconds in which a head must answer. Signals that come while a cluster begins or ends are heard after it.
 
@@ -91,19 +91,19 @@ def connected(
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "namespace": namespace}
-    folder: str | None = None
-    try:
-        if address == LOCAL:
-            folder = _temporary()
-            _start(ray, cpus, gpus, store, folder, quiet)
-        else:
-            _join(ray, _head(address, patience), quiet)
-        yield _checked(ray, str(ray.get_runtime_context().gcs_address), started=address == LOCAL)
-    finally:
-        with _signals_after(held=True):
-            ray.shutdown()
+    folder = _temporary() if address == LOCAL else None
+    with _unprinted():
+        try:
             if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                _start(ray, cpus, gpus, store, folder, quiet)
+            else:
+                _join(ray, _head(address, patience), quiet)
+            yield _checked(ray, str(ray.get_runtime_context().gcs_address), started=folder is not None)
+        finally:
+            with _signals_after(held=True):
+                ray.shutdown()
+                if folder is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def library() -> Any:
@@ -245,6 +245,18 @@ def _temporary() -> str:
 
 
 @contextmanager
+def _unprinted() -> Iterator[None]:
+    """Ray prints obituaries of workers to standard output, where results are, and has no switch for that."""
+    worker: Any = import_module("ray._private.worker")
+    printing = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *words, **named: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing
+
+
+@contextmanager
 def _without_warnings() -> Iterator[None]:
     """Ray warns of its own future, which is not for whoever makes sound."""
     with warnings.catch_warnings():
@@ -270,7 +282,7 @@ def _signals_after(held: bool) -> Iterator[None]:
         yield
     finally:
         with suppress(ValueError):
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+        for each in came:
+            signal.raise_signal(each)

@@ -109,6 +109,7 @@ export interface Requests {
     rate?: number | null;
     channels?: number | null;
     lead?: number | null;
+    ahead?: number | null;
     name?: string | null;
     play?: boolean;
     layer?: number | null;
@@ -118,6 +119,7 @@ export interface Requests {
   "join": {
     session: string;
     token?: string | null;
+    key?: string | null;
     control?: boolean;
     format?: "f32" | "s16" | "s24" | "opus";
     rate?: number | null;
@@ -238,7 +240,7 @@ export interface Messages {
     command: number | null;
   };
   "error": {
-    code: "bad_json" | "bad_message" | "unknown_type" | "unknown_field" | "missing_field" | "bad_value" | "token" | "listen_only" | "not_allowed" | "not_open" | "already_open" | "no_session" | "admission" | "refused" | "failed";
+    code: "bad_json" | "bad_message" | "unknown_type" | "unknown_field" | "missing_field" | "bad_value" | "token" | "listen_only" | "not_allowed" | "not_open" | "already_open" | "no_session" | "admission" | "quota" | "refused" | "failed";
     reason: string;
     field: string | null;
     retry_after: number | null;

@@ -71,7 +71,7 @@ export class Safa extends EventTarget {
   constructor(url: string, options?: { WebSocket?: SocketClass });
 
   /** The session that is heard, null before `open` or `join`. */
-  get session(): { id: string; token: string | null; control: boolean } | null;
+  get session(): { id: string; token: string | null; key?: string; control: boolean } | null;
 
   /** Begin a session of one's own; sound arrives as f32 at 48000 Hz in two channels unless the fields say otherwise. */
   open(fields: Requests["open"]): Promise<Message<"opened">>;

@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from safa_exporters.graph import Axis, Graph
+from safa_stream.models.builtin.guiding import LEAST_CHANGE
 from safa_stream.models.builtin.networks import NetworkConfig
 from safa_stream.models.builtin.phases import PHASE_SCATTER
 from safa_stream.models.builtin.weights import Weights
 
 #: What a step is told besides the network's own inputs.
-STEP_INPUTS = ("x", "h", "level", "condition", "negative", "guidance", "context", "known", "table")
+STEP_INPUTS = ("x", "h", "level", "condition", "negative", "guidance", "context", "known", "table", "shaping")
 SWAP_INPUTS = (*STEP_INPUTS, "cached_x", "cached_h", "taken")
 
 
 class Step(nn.Module):
     """One guided solver step of rows x [B, T, K] with history h [B, T, K], each at its own step of its own solver.
 
-    table [B, 5] holds the solver's coefficients A, B, C, P, Q. Every row is guided: condition and negative [B, D] make
-    two rows of the network's batch. Returns x' and h' as [2, B, T, K].
+    table [B, 5] holds the solver's coefficients A, B, C, P, Q; shaping [B, 2] steadiness and contrast. Every row is
+    guided: condition and negative [B, D] make two rows of the network's batch. Returns x' and h' as [2, B, T, K].
     """
 
     def __init__(self, network: nn.Module, patch: int) -> None:
@@ -43,6 +44,7 @@ class Step(nn.Module):
         context: Tensor,
         known: Tensor,
         table: Tensor,
+        shaping: Tensor,
     ) -> Tensor:
         rows = x.shape[0]
         turn, back = self._phases(level, x.shape[1])
@@ -54,9 +56,8 @@ class Step(nn.Module):
             torch.cat([told, told]),
             torch.cat([given[..., 0], given[..., 0]]),
         )
-        with_prompt, without = clean[:rows], clean[rows:]
-        guided = without + guidance[:, None, None] * (with_prompt - without)
-        m = _frames(guided, back)
+        with_prompt, without = _frames(clean[:rows], back), _frames(clean[rows:], back)
+        m = _shaped(with_prompt, without + guidance[:, None, None] * (with_prompt - without), shaping)
         a, b, c, p, q = (column[:, None, None] for column in table.unbind(1))
         return torch.stack([a * x + b * m + c * h, p * x + q * m])
 
@@ -67,6 +68,16 @@ class Step(nn.Module):
         frame = (torch.arange(length + extra)[None] - offset).abs()
         mirrored = torch.where(frame >= length, 2 * (length - 1) - frame, frame)
         return mirrored, torch.arange(length)[None] + offset
+
+
+def _shaped(told: Tensor, guided: Tensor, shaping: Tensor) -> Tensor:
+    """Guided latents with their change over time as `shaping` has it, as `combined` of the built-in model does it."""
+    mean = guided.mean(1, keepdim=True)
+    change, own = guided - mean, told - told.mean(1, keepdim=True)
+    ratio = ((own**2).sum((1, 2)) / ((change**2).sum((1, 2)) + LEAST_CHANGE)).sqrt()
+    steadiness, contrast = shaping.unbind(1)
+    gain = contrast * (1.0 - steadiness + steadiness * ratio)
+    return mean + gain[:, None, None] * change
 
 
 class SwappedStep(nn.Module):
@@ -101,6 +112,7 @@ def step_graph(weights: Weights, network: nn.Module, swap: bool) -> Graph:
         "context": 0.5 * draw.standard_normal(wide),
         "known": np.zeros(long),
         "table": np.array([[0.8, 0.3, -0.1, 0.0, 1.0]] * rows),
+        "shaping": np.array([[0.0, 1.0], [0.5, 1.1]]),
         "cached_x": draw.standard_normal(wide),
         "cached_h": draw.standard_normal(wide),
         "taken": np.zeros(long),

@@ -4,9 +4,14 @@
 many sessions it keeps fed, what listeners cost. `bench soak` has sessions attacked for as long as one likes, counts
 every sample of the others, and ends with exit code 1 where something was wrong.
 
-`bench day` lets a day pass in a cluster, at the pace that this machine makes: engines are killed and frozen, the disk is
-slow and full, the network breaks, clocks jump, the head begins anew, guests come and go. It counts every sample, replays
-what was heard, and ends with exit code 1 where something was wrong. The model is a formula: it costs next to nothing.
+`bench cluster` starts a Ray cluster on this machine: what each engine adds, whether a session that moves sounds as one
+that stays, and what is lost when an engine or a front end is killed.
+`bench capacity` measures what sessions, encodings, listeners and relays cost, and says how many machines a number of
+listeners needs.
+`bench day` lets a day pass in a cluster, at the pace that this machine makes: engines are killed and frozen, the disk
+is slow and full, the network breaks, clocks jump, the head begins anew, guests come and go. It counts every sample,
+replays what was heard, and ends with exit code 1 where something was wrong. The model is a formula: it costs next to
+nothing.
 
 `bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
 
@@ -18,6 +23,7 @@ examples:
   safa-stream bench --minutes 30 --json
   safa-stream bench live
   safa-stream bench soak --seconds 3600 --json
+  safa-stream bench cluster --engines 2
   safa-stream bench day --hours 24 --json
   safa-stream bench panorama --architecture stable-diffusion-3.5-medium --view 512 --height 512 --average-overlap 0.8
 """
@@ -29,6 +35,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safa_stream.cli import bench_capacity
 from safa_stream.cli.eval_images import add_sizes, maker, methods_of
 from safa_stream.cli.figures import add_common, numbers, progress, tell
 from safa_stream.cli.values import BACKEND, count, duration, positive
@@ -46,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(
         title="of a live server, of backends, or of pictures",
-        metavar="[live|soak|day|backends|panorama]",
+        metavar="[live|soak|day|cluster|capacity|backends|panorama]",
         dest="what",
         required=False,
     )
@@ -69,6 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="of that session, between two faults (default: 600)")  # fmt: skip
     for flag in ("--json", "--quiet", "--debug"):
         day.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    cluster = _part(whats, "cluster", "engines on a Ray cluster: what each adds, and what is heard of losses")
+    cluster.add_argument("--engines", type=count, default=2, metavar="N", help="at most (default: 2)")
+    cluster.add_argument("--sessions", type=count, default=8, metavar="N",
+                         help="of the engine that is killed (default: 8)")  # fmt: skip
+    cluster.add_argument("--moves", type=count, default=3, metavar="N", help="of one session (default: 3)")
+    cluster.add_argument("--window", type=positive, default=12.0, metavar="SECONDS",
+                         help="of each measurement of throughput (default: 12)")  # fmt: skip
+    bench_capacity.add_arguments(_part(whats, "capacity", bench_capacity.ABOUT))
     backends = whats.add_parser("backends", help="the networks on every backend", allow_abbrev=False)
     backends.add_argument("--model", default=argparse.SUPPRESS, help="a model's name or folder (default: builtin)")
     backends.add_argument("--int8", type=Path, metavar="FOLDER",
@@ -93,7 +108,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print the figures."""
     if options.what is not None:
-        parts = {"live": _live, "soak": _soak, "day": _day, "backends": _backends, "panorama": _panorama}
+        parts = {
+            "live": _live,
+            "soak": _soak,
+            "day": _day,
+            "cluster": _cluster,
+            "capacity": bench_capacity.run,
+            "backends": _backends,
+            "panorama": _panorama,
+        }
         return parts[options.what](options)
     from safa_stream.evaluation import bench
     from safa_stream.models import load
@@ -176,6 +199,24 @@ def _day(options: argparse.Namespace) -> int:
     for line in found["broken"]:
         progress(False)(f"broken: {line}")
     return 1 if found["broken"] else 0
+
+
+def _cluster(options: argparse.Namespace) -> int:
+    from safa_server.measuring import cluster, meanings
+    from safa_server.measuring.servers import measured
+
+    plan = cluster.ClusterPlan(
+        engines=options.engines,
+        sessions=options.sessions,
+        moves=options.moves,
+        window=options.window,
+        model=options.model,
+        backend=options.backend,
+        steps=options.steps,
+        seed=options.random,
+    )
+    _say(options, measured(cluster.measure(plan, progress(options.quiet))), meanings.CLUSTER)
+    return 0
 
 
 def _backends(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from safa_stream.errors import SceneError, UsageError
@@ -26,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--url", help="the server's WebSocket (default: this machine's, which is started if need be)")
     parser.add_argument("--port", type=int, default=8600, help="this machine's server's port (default: 8600)")
-    parser.add_argument("--token", help="the server's token")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("SAFA_TOKEN"),
+        help="the server's token (default: SAFA_TOKEN, which other users do not see)",
+    )
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="texts of the prompt slots, read when it changes")
     parser.add_argument("--scene", type=Path, metavar="FILE", help="what a plugin begins with whose project has none")
     parser.add_argument(

@@ -23,6 +23,7 @@ COMMANDS = (
     "panorama",
     "play",
     "serve",
+    "token",
     "direct",
     "bridge",
     "replay",

@@ -11,6 +11,7 @@ examples:
   safa-stream render "hot spring, wind:0.3" --save-scene spring.json --out spring.flac
   safa-stream render --scene spring.json --duration 1:00:00 --out spring-hour.flac
   safa-stream render --batch jobs.jsonl --out sounds --duration 60
+  safa-stream render --batch jobs.jsonl --out /shared/sounds --cluster auto
   safa-stream render "rain on a tent" --channel-map 5.1 --out tent.wav
 """
 
@@ -97,6 +98,8 @@ def run(options: argparse.Namespace) -> int:
         return render_batch.run(options)
     if options.workers is not None:
         raise UsageError("--workers is for --batch")
+    if options.cluster is not None:
+        raise UsageError("--cluster is for --batch")
     scene = scene_of(options)
     out = options.out or Path(_file_name(scene) + "." + (options.format or "wav"))
     from safa_stream.rendering.output import check_target, write_file

@@ -1,10 +1,15 @@
-"""`safa-stream render --batch`: many files from a list, by processes of this machine, going on where it was stopped."""
+"""`safa-stream render --batch`: many files from a list, by processes of this machine or by workers of a Ray cluster.
+
+It goes on where it was stopped.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +19,9 @@ from safa_stream.cli.values import clock, count
 from safa_stream.errors import UsageError
 
 if TYPE_CHECKING:
+    from safa_stream.rendering.batch.jobs import Job
     from safa_stream.rendering.batch.run import Report, Standing
+    from safa_stream.rendering.batch.workers import Workers
 
 #: Options of one render that are defaults of all jobs, by the job's field.
 DEFAULTS = (
@@ -44,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "do not say otherwise. Repeat the command to go on with what is not there yet.",
     )
     batch.add_argument("--batch", type=Path, metavar="JOBS", help="a list of renders; --out is the folder for them")
-    batch.add_argument("--workers", type=count, metavar="N", help="processes (default: one a core)")
+    batch.add_argument(
+        "--workers", type=count, metavar="N", help="processes (default: one a core, or slot of a cluster)"
+    )
+    batch.add_argument("--cluster", metavar="WHERE",
+                       help="make them on a Ray cluster: local, auto, or HOST:PORT of its head")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,17 +68,15 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None:
         raise UsageError("a batch needs --out FOLDER")
     from safa_stream.rendering.batch.jobs import read_jobs
-    from safa_stream.rendering.batch.run import default_workers, run_batch
-    from safa_stream.rendering.batch.workers import Processes
+    from safa_stream.rendering.batch.run import run_batch
 
     jobs = read_jobs(options.batch, _defaults(options))
-    workers = options.workers or default_workers(len(jobs))
     line = StatusLine(options.quiet)
-    with making.stop_on_signal(_say_stopping) as stopped:
+    with making.stop_on_signal(_say_stopping) as stopped, _workers(jobs, options, line) as workers:
         report = run_batch(
             jobs,
             options.out,
-            Processes(workers),
+            workers,
             backend=options.backend,
             again=options.force,
             report=lambda standing: line.show(_line(standing)),
@@ -76,6 +85,29 @@ def run(options: argparse.Namespace) -> int:
     line.end()
     _tell(report, options)
     return making.INTERRUPTED if report.interrupted else int(report.failed > 0)
+
+
+@contextmanager
+def _workers(jobs: Sequence[Job], options: argparse.Namespace, line: StatusLine) -> Iterator[Workers]:
+    from safa_stream.rendering.batch.run import default_workers
+    from safa_stream.rendering.batch.workers import Processes
+
+    if options.cluster is None:
+        yield Processes(options.workers or default_workers(len(jobs)))
+        return
+    from safa_stream.rayclusters import LOCAL, connected
+    from safa_stream.rendering.batch.actors import Actors, slots, wants_gpu
+
+    def say(said: str) -> None:
+        line.end()
+        if not options.quiet:
+            print(f"safa-stream: {said}", file=sys.stderr)
+
+    here = options.workers or default_workers(len(jobs))
+    with connected(options.cluster, cpus=here if options.cluster == LOCAL else None) as cluster:
+        gpu = wants_gpu(cluster, jobs, options.backend)
+        workers = options.workers or max(1, min(slots(cluster, gpu), len(jobs)))
+        yield Actors(cluster, workers, gpu, say)
 
 
 def _defaults(options: argparse.Namespace) -> dict[str, Any]:

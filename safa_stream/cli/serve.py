@@ -8,6 +8,7 @@ examples:
   safa-stream serve --prompt "rain on a tent" --device default
   safa-stream serve --prompt "rain on a tent" --icecast icecast://HOST:8000/live.flac --rtp 239.1.2.3:5004
   safa-stream serve --host 0.0.0.0 --tls-cert fullchain.pem --tls-key key.pem --state /var/lib/safa
+  safa-stream serve --host 0.0.0.0 --tls-cert fullchain.pem --tls-key key.pem --tenants tenants.toml
   safa-stream serve --state sessions --restore
   safa-stream serve --port 0 --ready-file ready.json
   safa-stream serve --cluster local --engines 2 --state sessions

@@ -12,9 +12,9 @@ _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)")
 
 
 def duration(text: str) -> float:
-    """Seconds of "90", "1:30" or "0:01:30"; also "90s", "5m" and "24h"."""
+    """Seconds of "90", "1:30" or "0:01:30"; also "90s", "5m", "24h" and "7d"."""
     plain = text.strip().lower()
-    factor = {"s": 1, "m": 60, "h": 3600}.get(plain[-1:], 0)
+    factor = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(plain[-1:], 0)
     found = _CLOCK.fullmatch(plain[:-1] if factor and ":" not in plain else plain)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time: write 90, 1:30 or 0:01:30")

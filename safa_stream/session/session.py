@@ -242,12 +242,15 @@ class Session:
         state.note("start", layer=number, steps=steps, expected=expected)
         return work
 
-    def complete(self, finished: Finished, seconds: float = 0.0) -> None:
-        """Take a finished view; one that is not wanted any more is dropped. seconds: the time that it took."""
+    def complete(self, finished: Finished, seconds: float = 0.0) -> m.ViewMade | None:
+        """Take a finished view, and what is told of it; one that is not wanted any more is dropped: None.
+
+        seconds: the time that it took.
+        """
         work = finished.work
         layer = self.state.layers.get(work.layer)
         if layer is None or layer.work is not work:
-            return
+            return None
         self.state.note("complete", layer=work.layer)
         first = layer.heard_from is None
         layer.taken(finished, self.state.position, self.state.rate)
@@ -273,17 +276,17 @@ class Session:
         oldest = layer.frame_at(self.state.position - round(BACK_SECONDS * self.state.rate), per_frame)
         layer.sound = sound.forgotten(self.state.position - round(HEARD_SECONDS * self.state.rate), oldest)
         layer.timeline = layer.timeline.pruned(oldest)
-        self.state.tell(
-            m.ViewMade(
-                position=self.state.position,
-                layer=work.layer,
-                view=work.base.views.index,
-                start=sound.origin + work.base.views.frame(layer.plan) * per_frame,
-                ready=sound.end,
-                steps=work.making.steps,
-                made_in=round(seconds, 4),
-            )
+        made = m.ViewMade(
+            position=self.state.position,
+            layer=work.layer,
+            view=work.base.views.index,
+            start=sound.origin + work.base.views.frame(layer.plan) * per_frame,
+            ready=sound.end,
+            steps=work.making.steps,
+            made_in=round(seconds, 4),
         )
+        self.state.tell(made)
+        return made
 
     def forget_works(self) -> None:
         """Give up all views in the making; they are wanted again."""

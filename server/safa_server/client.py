@@ -108,21 +108,21 @@ class SafaClient:
         self.opened = {**found, "token": found["token"] or token}
         return self.opened
 
-    async def send(self, message: Command | Control) -> Any:
-        """Have a message carried out; gives a command's number, which events name. Raises as `ask`."""
-        return (await self.ask(message)).get("command")
+    async def send(self, message: Command | Control, trace: str | None = None) -> Any:
+        """Have a message carried out; gives a command's number, which events name. As `ask`, and raises as it."""
+        return (await self.ask(message, trace)).get("command")
 
     async def state(self) -> Any:
         """The session's state, as a JSON object."""
         return (await self.ask(GetState()))["state"]
 
-    async def ask(self, message: Command | Control) -> dict[str, Any]:
-        """The answer to a message. Raises Refused, or FailureError where the connection ended before it came."""
+    async def ask(self, message: Command | Control, trace: str | None = None) -> dict[str, Any]:
+        """The answer to a message. trace: a W3C traceparent. Raises Refused, or FailureError where none can come."""
         if self._over is not None:
             raise self._over
         answer = self._answers[number := next(self._numbers)] = asyncio.get_running_loop().create_future()
         try:
-            await self._socket.send(write(message, number))
+            await self._socket.send(write(message, number, trace))
             found: dict[str, Any] = await answer
         except ConnectionClosed as closed:
             raise FailureError(f"the connection broke: {closed}") from None
@@ -150,8 +150,10 @@ class SafaClient:
                 while True:
                     await self._take(await self._socket.recv())
             except ConnectionClosed as closed:
-                if closed.rcvd is not None and closed.rcvd.code == 1000:
-                    return self._break(Ended(f"the session was closed: {closed.rcvd.reason or 'as asked'}"), over=True)
+                code, why = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (0, "")
+                if code in (1000, 1008):  # it is over, or takes another token
+                    end = (Ended if code == 1000 else FailureError)(f"the session was closed: {why or 'as asked'}")
+                    return self._break(end, over=True)
                 self._break(FailureError(f"the connection broke: {closed}"))
                 await self._resume()
             except SafaError as error:
@@ -181,10 +183,8 @@ class SafaClient:
                     await asyncio.sleep(pause)
                     with suppress(OSError, InvalidHandshake, ConnectionClosed):
                         self._socket = await self._dial()
-                        rejoin = Join(
-                            **{name: self.opened[name] for name in names}, from_=self.last and self.last.sequence
-                        )
-                        await self._socket.send(write(rejoin, 0))
+                        after = self.last and self.last.sequence
+                        await self._socket.send(write(Join(**{n: self.opened[n] for n in names}, from_=after), 0))
                         answer = json.loads(await self._socket.recv())
                         self.resumed += answer["type"] == "opened"
                         if answer["type"] == "error":
@@ -193,9 +193,8 @@ class SafaClient:
         self._break(FailureError("the connection broke and the server cannot be reached"), over=True)
 
     def _break(self, reason: FailureError, over: bool = False) -> None:
-        for waiting in self._answers.values():
-            if not waiting.done():
-                waiting.set_exception(reason)
+        for waiting in (one for one in self._answers.values() if not one.done()):
+            waiting.set_exception(reason)
         if over:
             self._over = self._over or reason
             self._news.set()

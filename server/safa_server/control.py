@@ -26,6 +26,7 @@ Code = Literal[
     "already_open",
     "no_session",
     "admission",
+    "quota",
     "refused",
     "failed",
 ]
@@ -38,13 +39,14 @@ CODES: Mapping[Code, str] = {
     "unknown_field": "the message has a field that its type does not know; `field` names it",
     "missing_field": "a field that its type needs is missing; `field` names it",
     "bad_value": "a field's value is of the wrong kind or out of range; `field` names it",
-    "token": "the server's token is missing or wrong; the connection is closed with 1008",
+    "token": "the token is missing, wrong, expired or revoked, as `reason` says; the connection is closed with 1008",
     "listen_only": "the listen token hears sessions; it opens and steers none",
     "not_allowed": "this connection only listens, or the session's token is missing or wrong",
     "not_open": "this connection has no session yet",
     "already_open": "this connection has a session already",
     "no_session": "there is no such session, or it has ended",
     "admission": "the machine cannot keep more sessions or layers fed; `retry_after` says when to ask again",
+    "quota": "the tenant has as much as it may have, `reason` says of what; `retry_after` says when to ask again",
     "refused": "the session cannot do this now, as `reason` says",
     "failed": "the server could not do it, though nothing was wrong with the message",
 }
@@ -59,9 +61,8 @@ class Open:
     frames, the session's own where None: more than 2 make a session of so many where the scene does not say how many
     it has; lead: seconds of sound kept ready ahead; ahead: in pacing live, seconds by which sound is sent before its
     time, 0.2 if not given: as much a player can bridge, and as much later is heard what is steered; name: for people;
-    play: false lets the clock stand until `play`; layer: hear this layer alone, as in `join`; token: the server's,
-    where neither a header nor the address carried it;
-    header: of the audio frames, 2 with beat time.
+    play: false lets the clock stand until `play`; layer: hear this layer alone, as in `join`; token: the server's or a
+    tenant's, where neither a header nor the address carried it; header: of the audio frames, 2 with beat time.
     """
 
     scene: str | dict[str, Any]
@@ -83,7 +84,8 @@ class Join:
     """Listen to a session that exists, or come back to it.
 
     token: the session's, which `control` (to steer it, too) needs; a listener may give the server's, or its listen
-    token, instead. channels: the first so many of the session's. layer: hear this layer alone, as it goes into the
+    token, instead. key: the tenant's token, where neither a header nor the address carried it: a tenant's session takes
+    both. channels: the first so many of the session's. layer: hear this layer alone, as it goes into the
     master, on the same clock. from: the last frame that is not wanted again, by sequence number: every later one is
     sent, the same bytes as before. Without it frames come from now on. header: of the audio frames,
     2 with beat time.
@@ -91,6 +93,7 @@ class Join:
 
     session: str
     token: str | None = None
+    key: str | None = None
     control: bool = False
     format: Format = "f32"
     rate: int | None = None

@@ -1,5 +1,5 @@
-"""The disk that sessions are kept on, as the few things that are done with it. Another can be handed in: one that is slow
-or full, to see what becomes of the sessions."""
+"""The disk that sessions are kept on, as the few things that are done with it. Another can be handed in: one that is
+slow or full, to see what becomes of the sessions."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from safa_server.feed import Feed
 from safa_server.limits import Limits
 from safa_server.listener import Listener, Outlet, Sent
 from safa_server.metrics import Registry
+from safa_server.requests import BURST_SECONDS
 from safa_server.station import Station
 from safa_server.wire import write
 from safa_stream.errors import UsageError
@@ -69,7 +70,7 @@ class Fanout:
             raise UsageError(f"the session has {len(self._listeners)} listeners, the most that it takes")
         if after is not None:
             self.station.reach(_block_of(after, encoding, self.station.rate))
-        listener = Listener(outlet, self._feed(encoding), self._limits, control)
+        listener = Listener(outlet, self._feed(encoding), self._limits, control, self._beyond_burst())
         listener.place(after)
         self._listeners.append(listener)
         self._choose_driver()
@@ -116,7 +117,7 @@ class Fanout:
             listener.tell(message)
         self.pump()
 
-    def pump(self) -> None:
+    def pump(self) -> Sent:
         """Send every listener what there is and what it has room for; try again soon for those that had none."""
         sent, behind = Sent(), False
         for listener in self._listeners:
@@ -129,6 +130,7 @@ class Fanout:
         if sent.dropped:
             self._metrics.add("safa_samples_dropped_total", sent.dropped)
         self._hand_on()
+        return sent
 
     def _again(self) -> None:
         self._retry = None
@@ -141,7 +143,9 @@ class Fanout:
         self._left += block.samples.shape[1]
         if self._feeds:
             self._metrics.observe("safa_encode_seconds", time.perf_counter() - began)
-        self.pump()
+        sent, station = self.pump(), self.station
+        if self._listeners:
+            station.observer.wrote(station.live, block, sent, len(self._listeners), time.perf_counter() - began)
 
     def _on_event(self, event: Event) -> None:
         self.tell(write(event))
@@ -163,6 +167,10 @@ class Fanout:
         self._feeds[encoding] = feed
         self._choose_layers()
         return feed
+
+    def _beyond_burst(self) -> float:
+        """Seconds that are sent before their time, beyond what all sessions' are: who gets them at once needs more."""
+        return max(0.0, self.station.ahead - BURST_SECONDS)
 
     def _choose_layers(self) -> None:
         """Layers are taken apart only as long as somebody hears them, or may come back to."""

@@ -14,7 +14,8 @@ from typing import Literal, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from safa_server.metrics import CONTENT_TYPE, Registry
-from safa_server.security import Access, Security, same, token_in
+from safa_server.principal import Access, Principal
+from safa_server.security import Security, token_in
 from safa_server.station import Station
 from safa_stream.errors import UsageError
 
@@ -134,13 +135,13 @@ class Http:
         if path == "/readyz":
             return self._readiness()
         given = token_in(request.headers, query)
+        who = self.security.who(given)
         if path.startswith("/sessions/"):
-            return self._loop(path.split("/")[2:], given)
+            return self._loop(path.split("/")[2:], who, given)
         if path not in ("/metrics", "/protocol.json", "/osc", "/rtp.sdp"):
             return self._file(path)
-        access = self.security.access(given)
-        if access is Access.NONE:
-            return unauthorized()
+        if who.access is Access.NONE:
+            return unauthorized(who.refusal)
         if path == "/protocol.json":
             return _json(self.protocol())
         if path == "/rtp.sdp":
@@ -148,8 +149,8 @@ class Http:
             if described is None:
                 return refusal(HTTPStatus.NOT_FOUND, "this server sends no RTP")
             return HttpResponse(HTTPStatus.OK, "application/sdp", described.encode(), (("Cache-Control", "no-cache"),))
-        if access is Access.LISTEN:
-            return forbidden()
+        if not who.operates:
+            return forbidden() if who.tenant is None else operators_only()
         if path == "/metrics":
             return HttpResponse(HTTPStatus.OK, CONTENT_TYPE, self.metrics.text().encode())
         return self._osc("text/html" in request.headers.get("accept", ""))
@@ -157,7 +158,9 @@ class Http:
     def _readiness(self) -> HttpResponse:
         reason = "the server is shutting down" if self.stations.draining else self.ready()
         if reason is None:
-            return _json({"ready": True, "sessions": len(self.stations.all())})
+            # How busy the server is concerns no tenant.
+            counted = {} if self.security.tenants else {"sessions": len(self.stations.all())}
+            return _json({"ready": True, **counted})
         return _json({"ready": False, "reason": reason}, HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _osc(self, html: bool) -> HttpResponse:
@@ -168,11 +171,13 @@ class Http:
             return HttpResponse(HTTPStatus.OK, CONTENT_TYPES[".html"], page, (("Content-Security-Policy", POLICY),))
         return HttpResponse(HTTPStatus.OK, JSON, self.osc("json").encode())
 
-    def _loop(self, parts: list[str], given: str | None) -> HttpResponse:
+    def _loop(self, parts: list[str], who: Principal, given: str | None) -> HttpResponse:
         """/sessions/ID/loops/NAME.wav; the session's own token opens it as well, and that of who listens."""
         station = self.stations.find(parts[0])
-        if not same(given, station.token if station else None) and self.security.access(given) is Access.NONE:
-            return unauthorized()
+        if station is not None and not who.may_join(station.tenant, station.secret.opens(given)):
+            station = None
+        if station is None and who.access is Access.NONE:
+            return unauthorized(who.refusal)
         if station is None or len(parts) != 3 or parts[1] != "loops" or not parts[2].endswith(".wav"):
             return refusal(HTTPStatus.NOT_FOUND, "there is no such session or loop")
         name = parts[2].removesuffix(".wav")
@@ -216,11 +221,11 @@ def refusal(status: HTTPStatus, reason: str, headers: tuple[tuple[str, str], ...
     return HttpResponse(status, TEXT, f"{status.value} {status.phrase}: {reason}\n".encode(), headers)
 
 
-def unauthorized() -> HttpResponse:
-    """A token is wanted, or the one given is wrong."""
+def unauthorized(reason: str) -> HttpResponse:
+    """A token is wanted, or the one given is not good."""
     return refusal(
         HTTPStatus.UNAUTHORIZED,
-        'a token is needed: "Authorization: Bearer TOKEN" or ?token=TOKEN',
+        f'{reason}: "Authorization: Bearer TOKEN" or ?token=TOKEN',
         (("WWW-Authenticate", "Bearer"),),
     )
 
@@ -228,6 +233,11 @@ def unauthorized() -> HttpResponse:
 def forbidden() -> HttpResponse:
     """The listen token is right, and not enough."""
     return refusal(HTTPStatus.FORBIDDEN, "the listen token hears sessions, and nothing else")
+
+
+def operators_only() -> HttpResponse:
+    """A tenant's token is right, and the place is not a tenant's."""
+    return refusal(HTTPStatus.FORBIDDEN, "this is for the server's operator")
 
 
 def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:

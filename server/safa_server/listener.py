@@ -51,16 +51,17 @@ class Sent:
 class Listener:
     """See the module.
 
-    next: the frame that it gets next, None until that is known; wanted: the frame where it wanted to go on; lost: first
-    sample that it lost and was not told of yet; behind_since: when it had no room for a frame, None if it has all;
-    drives: its grants drive the session (pull), and generation waits for it; catching_up: it came back and has not had
-    all yet, which may take its time.
+    more: seconds by which it may be behind beside what all may; next: the frame that it gets next, None until that is
+    known; wanted: the frame where it wanted to go on; lost: first sample that it lost and was not told of yet;
+    behind_since: when it had no room for a frame, None if it has all; drives: its grants drive the session (pull), and
+    generation waits for it; catching_up: it came back and has not had all yet, which may take its time.
     """
 
     outlet: Outlet
     feed: Feed
     limits: Limits
     control: bool
+    more: float = 0.0
     drives: bool = False
     next: int | None = None
     wanted: int | None = None
@@ -158,7 +159,7 @@ class Listener:
             return
         if self.next is None:
             self.next = feed.first if self.wanted is None else self.wanted
-        oldest, most = feed.first, feed.count(self.limits.queue_seconds)
+        oldest, most = feed.first, feed.count(self.limits.queue_seconds + self.more)
         if self.behind <= most:
             self.catching_up = False
         elif not self.catching_up and self._had_time():

@@ -10,11 +10,14 @@ from safa_stream.session.session import Session
 
 
 class Live:
-    """A session and its lock. `urgent`: its clock does not wait (pacing live)."""
+    """A session and its lock. `urgent`: its clock does not wait (pacing live); name: its id, once it has one;
+    kept_at: when its newest snapshot was taken, on the monotonic clock, None where there is none."""
 
     def __init__(self, session: Session, lead_seconds: float, urgent: bool) -> None:
         self.session, self.lead_seconds, self.urgent = session, lead_seconds, urgent
         self.lock = threading.Lock()
+        self.name = ""
+        self.kept_at: float | None = None
         self.closed = False
         self.failure: str | None = None
         self.account = Account(time.perf_counter())

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from safa_server.requests import OpenRequest
 from safa_server.runner import AdmissionError
 from safa_server.station import Station
 from safa_server.stations import Stations
+from safa_server.tenants.quotas import QuotaError
 from safa_server.websocket import Route
 from safa_stream.errors import PromptError, SafaError, UsageError
 from safa_stream.session.messages import Command, Prompt, Reseed
@@ -45,14 +46,11 @@ MORPH_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class LyriaSettings:
-    """authorised: may who brings this key (None: none) play?
-
-    chunk_seconds: of sound a message; Google's own server sends 2, short ones are heard sooner. unsent_seconds: how far
-    a client may fall behind before its oldest sound is dropped. setup_seconds: for its first message.
+    """chunk_seconds: of sound a message; Google's own server sends 2, short ones are heard sooner. unsent_seconds: how
+    far a client may fall behind before its oldest sound is dropped. setup_seconds: for its first message.
     messages_per_second: more wait.
     """
 
-    authorised: Callable[[str | None], bool]
     chunk_seconds: float = 0.2
     unsent_seconds: float = 5.0
     setup_seconds: float = 10.0
@@ -60,27 +58,26 @@ class LyriaSettings:
 
 
 def lyria_route(stations: Stations, settings: LyriaSettings) -> Route:
-    """The endpoint for the server's port."""
+    """The endpoint for the server's port, which asks for the key; sessions are those of the tenant whose it is."""
     return Route(
         lyria.is_lyria,
-        lambda connection: serve_lyria(connection, stations, settings),
+        lambda connection, who: serve_lyria(connection, stations, settings, who.tenant),
         lambda asked: lyria.key_of(asked.target, asked.headers.get("x-goog-api-key")) or None,
     )
 
 
-async def serve_lyria(connection: ServerConnection, stations: Stations, settings: LyriaSettings) -> None:
+async def serve_lyria(
+    connection: ServerConnection, stations: Stations, settings: LyriaSettings, tenant: str | None = None
+) -> None:
     """Serve a connection to one of the endpoint's addresses (`lyria.is_lyria`) until it ends, and close it."""
     code, reason = 1000, ""
-    player = _Player(connection, stations, settings)
+    player = _Player(connection, stations, settings, tenant)
     sending = asyncio.create_task(player.send(), name="lyria sender")
     try:
-        if not settings.authorised(_key(connection) or None):
-            code, reason = NOT_ALLOWED, "the API key is not valid: send the server's token as x-goog-api-key or ?key="
-        else:
-            await player.obey()
+        await player.obey()
     except UsageError as error:
         code, reason = BAD_DATA, str(error)
-    except AdmissionError as error:
+    except (AdmissionError, QuotaError) as error:
         code, reason = LATER, f"{error}; try again in {error.retry_after:g} s"
     except TimeoutError:
         code, reason = NOT_ALLOWED, f"no setup within {settings.setup_seconds:g} s"
@@ -135,8 +132,10 @@ class Outbox:
 class _Player:
     """What one client asked for, and the station that plays it."""
 
-    def __init__(self, connection: ServerConnection, stations: Stations, settings: LyriaSettings) -> None:
-        self._connection, self._stations, self._settings = connection, stations, settings
+    def __init__(
+        self, connection: ServerConnection, stations: Stations, settings: LyriaSettings, tenant: str | None
+    ) -> None:
+        self._connection, self._stations, self._settings, self._tenant = connection, stations, settings, tenant
         self._model = stations.runner.model
         self._outbox = Outbox(max(1, round(settings.unsent_seconds / settings.chunk_seconds)))
         self._prompts: tuple[LyriaPrompt, ...] = ()
@@ -238,7 +237,7 @@ class _Player:
             return
         self._seed = secrets.randbelow(2**31) if self._config.seed is None else self._config.seed
         scene = lyria_session.scene(self._prompts, self._config, self._seed, self._model.facts.default_guidance)
-        station = await self._stations.open(OpenRequest(scene=scene, pacing="live", name="lyria"))
+        station = await self._stations.open(OpenRequest(scene, "live", name="lyria", tenant=self._tenant))
         self._station = station
         self._encoder = Encoder(Encoding("s16", lyria.RATE, lyria.CHANNELS), station.rate)
         station.on_block(self._hear)
@@ -253,7 +252,7 @@ class _Player:
             return
         try:
             self._station.submit(command)
-        except AdmissionError as error:
+        except (AdmissionError, QuotaError) as error:
             self._warn_once(f"{command.name} was not carried out: {error}")
 
     def leave(self) -> None:
@@ -318,14 +317,6 @@ class _Player:
         self._reported.add(warning)
         self._warnings.append(warning)
         log.info("lyria client: %s", warning)
-
-
-def _key(connection: ServerConnection) -> str:
-    request = connection.request
-    if request is None:
-        return ""
-    given = request.headers.get_all("x-goog-api-key")
-    return lyria.key_of(request.path, given[-1] if given else None)
 
 
 def _remember(memory: dict[str, Value], key: str, value: Value) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import os
 import platform
+from pathlib import Path
 
 #: mallopt's numbers of M_MMAP_THRESHOLD, M_TRIM_THRESHOLD (bytes) and M_ARENA_MAX (malloc.h), and what they become:
 #: longer arrays are mappings of their own, so much may be free at a heap's end, and there are so many heaps.
@@ -34,6 +35,14 @@ async def keep_giving_back() -> None:
         while True:
             await asyncio.sleep(TRIM_SECONDS)
             await asyncio.to_thread(trim, 0)
+
+
+def resident_bytes() -> int:
+    """What this process has in RAM; 0 where the system does not say as Linux does."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _is_ours() -> bool:

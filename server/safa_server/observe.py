@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 
 from safa_server.device import DeviceStatus
+from safa_server.memory import resident_bytes
 from safa_server.metrics import Registry
 from safa_server.osc import OscServer
 from safa_server.pace import Times
@@ -16,14 +19,17 @@ from safa_server.stations import Stations
 from safa_stream.session.messages import BedBegan, BedEnded, Event, Reanchored
 
 SECONDS = 1.0
+LEAD_QUANTILES = (0.0, 0.05, 0.5)
 
 
 async def observe(registry: Registry, runner: Runner, stations: Stations, osc: OscServer | None) -> None:
     """Run until cancelled."""
-    watcher = Watcher(registry, runner, stations, osc)
+    watcher, loop = Watcher(registry, runner, stations, osc), asyncio.get_running_loop()
     while True:
         watcher.look()
+        due = loop.time() + SECONDS
         await asyncio.sleep(SECONDS)
+        registry.observe("safa_loop_late_seconds", max(0.0, loop.time() - due))
 
 
 async def observe_device(registry: Registry, status: Callable[[], DeviceStatus]) -> None:
@@ -66,7 +72,12 @@ class Watcher:
         """Bring the metrics up to date."""
         pace, registry = self._runner.pace, self._registry
         registry.set("safa_real_time_factor", pace.real_time_factor)
+        registry.set("safa_layers", self._runner.layers)
+        registry.set("safa_memory_bytes", resident_bytes())
+        self._count("safa_cpu_seconds_total", time.process_time())
         self._count("safa_fewer_steps_total", pace.views_with_fewer_steps)
+        self._count("safa_views_failed_total", pace.failures)
+        self._count("safa_trace_lost_total", self._runner.observer.lost)
         for name, times in (
             ("safa_step_seconds", pace.step),
             ("safa_decode_seconds", pace.decode),
@@ -88,6 +99,15 @@ class Watcher:
             if session_id not in self._watched:
                 self._watched[session_id] = self._watch(station)
             self._registry.set("safa_lead_seconds", station.lead, session=session_id)
+        playing = [one for one in open_now.values() if one.live.urgent and one.playing and one.blocks]
+        leads = sorted(one.lead for one in playing)
+        for share in LEAD_QUANTILES:
+            lead = leads[max(0, math.ceil(share * len(leads)) - 1)] if leads else math.nan
+            self._registry.set("safa_lead_quantile_seconds", lead, quantile=f"{share:g}")
+        kept = [one.live.kept_at for one in playing if one.live.kept_at is not None]
+        self._registry.set("safa_snapshot_age_seconds", time.monotonic() - min(kept) if kept else math.nan)
+        unkept = 0 if self._stations.storage is None else sum(one.journal is None for one in open_now.values())
+        self._registry.set("safa_sessions_unkept", unkept)
 
     def _watch(self, station: Station) -> Callable[[], None]:
         def happened(event: Event) -> None:

@@ -34,11 +34,13 @@ class PacketError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. due: the time tag of its bundle in seconds since 1970 (UTC), None for at once."""
+    """One message. due: the time tag of its bundle in seconds since 1970 (UTC), None for at once; raw: as it came,
+    without its bundle."""
 
     address: str
     arguments: tuple[Argument, ...]
     due: float | None = None
+    raw: bytes = field(default=b"", repr=False, compare=False)
 
 
 def read_packet(data: bytes, largest: int = LARGEST_PACKET) -> list[Message]:
@@ -78,6 +80,13 @@ def write_message(address: str, *arguments: int | float | str | bytes) -> bytes:
     return builder.build().dgram
 
 
+def alone(message: Message) -> bytes:
+    """A message that was read as a packet of its own, with its time."""
+    if message.due is None:
+        return message.raw
+    return _BUNDLE + osc_types.write_date(message.due) + struct.pack(">i", len(message.raw)) + message.raw
+
+
 def _bundle(data: bytes) -> tuple[float | None, list[bytes]]:
     """A bundle's time (None: immediately) and its elements."""
     try:
@@ -99,6 +108,7 @@ def _bundle(data: bytes) -> tuple[float | None, list[bytes]]:
 
 def _message(data: bytes, due: float | None) -> Message:
     """Check address and type tags, which python-osc would only warn about in the log, then let it read the values."""
+    raw = data
     try:
         address, start = osc_types.get_string(data, 0)
         tags = osc_types.get_string(data, start)[0] if data[start:] else ","
@@ -116,7 +126,7 @@ def _message(data: bytes, due: float | None) -> Message:
         read = osc_message.OscMessage(data)
     except (osc_types.ParseError, osc_message.ParseError, ValueError, OverflowError, struct.error):
         raise PacketError("a message that is cut, is not UTF-8, or whose arguments do not fit its type tags") from None
-    return Message(read.address, tuple(read.params), due)
+    return Message(read.address, tuple(read.params), due, raw)
 
 
 @dataclass(slots=True)

@@ -10,33 +10,14 @@ import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 
+from safa_server.bucket import Bucket
 from safa_server.security import is_loopback, same
 
 #: Peers that are remembered; the one that was silent longest goes first.
 LARGEST_PEERS = 256
 #: A peer that said nothing for so long gives its token again.
 FORGET_SECONDS = 600.0
-
-
-@dataclass(slots=True)
-class Bucket:
-    """A rate with a burst: `take` says whether one more is within it."""
-
-    rate: float
-    burst: float
-    held: float
-    since: float
-
-    def take(self, now: float) -> bool:
-        """Whether one more fits at `now`, seconds of a clock that only goes forward."""
-        self.held = min(self.burst, self.held + (now - self.since) * self.rate)
-        self.since = now
-        if self.held < 1:
-            return False
-        self.held -= 1
-        return True
 
 
 class Rates:

@@ -72,6 +72,22 @@ def read_request(address: str, arguments: Sequence[Argument], present: Callable[
     return Request(session, address, tuple(_command(spelling, values, layer, now) for layer in layers))
 
 
+def session_of(address: str, arguments: Sequence[Argument]) -> str | None:
+    """The session that a message is for, None for the default one, without reading the rest. Raises UsageError."""
+    session, leaf = _session(address)
+    if session is None and leaf in ("at", "quantise"):
+        texts = [value for value in arguments if isinstance(value, str)]
+        inner = texts[leaf == "quantise" :]
+        return _session(inner[0])[0] if inner else None
+    return session
+
+
+def service_of(address: str) -> str | None:
+    """The service that an address names, such as "audio/subscribe"; None for a command. Raises UsageError."""
+    leaf = _session(address)[1]
+    return leaf if leaf in _SERVICES else None
+
+
 def at_time(request: Request, at: int) -> Request:
     """The same at a sample time; a service has none."""
     if isinstance(request.what, Service):

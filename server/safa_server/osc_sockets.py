@@ -8,7 +8,7 @@ import itertools
 import socket
 import sys
 from collections.abc import Callable, Hashable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from safa_server.osc_packet import Framing, PacketError
 from safa_server.osc_peers import plain_address
@@ -38,10 +38,26 @@ def numeric_address(host: str, family: int) -> str:
     return plain_address(host)
 
 
+class Datagrams(Protocol):
+    """A UDP port: this machine's, or one of a machine that hands on what comes there."""
+
+    @property
+    def family(self) -> int: ...
+
+    @property
+    def port(self) -> int: ...
+
+    def send(self, packet: bytes, host: str, port: int) -> None:
+        """Send a packet, or lose it."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class UdpPeer:
     """An address that packets are sent to."""
 
-    def __init__(self, endpoint: UdpEndpoint, host: str, port: int) -> None:
+    def __init__(self, endpoint: Datagrams, host: str, port: int) -> None:
         self._endpoint = endpoint
         self.host, self.port = plain_address(host), port
         self.key: Hashable = (self.host, port)

@@ -154,6 +154,14 @@ class Subscribers:
         for one in [s for (where, _), s in self._all.items() if where == key]:
             self._end(one)
 
+    def leave(self, session: str) -> None:
+        """A session goes on elsewhere, and so do its subscriptions: nobody is told."""
+        for one in [s for s in self._all.values() if s.session == session]:
+            self._end(one)
+        tap = self._taps.pop(session, None)
+        if tap is not None:
+            tap.close()
+
     def sweep(self, now: float) -> None:
         """Forget subscriptions that were not renewed, and sessions that were closed."""
         for one in list(self._all.values()):

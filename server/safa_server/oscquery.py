@@ -24,12 +24,13 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from safa_server.library_log import Quiet
 from safa_server.osc import OscServer
 from safa_server.osc_map import ROOT
 from safa_server.osc_tree import Answer, Node, answer, value_of
 from safa_server.security import Security, token_in
 from safa_server.station import Station
-from safa_server.stations import Stations
+from safa_server.stations import Seen
 from safa_stream.errors import UsageError
 
 LARGEST_LISTENED = 256
@@ -48,7 +49,7 @@ log = logging.getLogger("safa_server.oscquery")
 class OscQuery:
     """Answers about the sessions of one OSC server. default: the session of addresses that name none."""
 
-    def __init__(self, stations: Stations, default: Callable[[], Station | None], osc: OscServer, name: str) -> None:
+    def __init__(self, stations: Seen, default: Callable[[], Station | None], osc: OscServer, name: str) -> None:
         self._stations, self._default, self._osc, self._name = stations, default, osc, name
         self._numbers = itertools.count(1)
 
@@ -156,14 +157,6 @@ class _Listener:
             await send(await self._waiting.get())
 
 
-class _OneLine(logging.LoggerAdapter[logging.Logger]):
-    """The library's log without tracebacks: a client that misbehaves is no error of the server."""
-
-    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        kwargs.pop("exc_info", None)
-        super().log(min(level, logging.INFO), msg, *args)
-
-
 def _root(path: str) -> tuple[str, str | None]:
     match = re.match(rf"{ROOT}/session/([^/?]+)", path)
     return (ROOT, None) if match is None else (match.group(0), match.group(1))
@@ -184,7 +177,7 @@ async def serve_oscquery(query: OscQuery, host: str, port: int, security: Securi
     def refused(request: Request) -> Response | None:
         _, _, text = request.path.partition("?")
         attributes = dict(parse_qsl(text))
-        if not security.permits(token_in(request.headers, attributes)):
+        if not security.who(token_in(request.headers, attributes)).operates:
             return _response(401, '{"error": "a token is needed"}')
         if not security.knows_host(request.headers.get("Host")):
             return _response(403, '{"error": "the server is not called that"}')
@@ -232,7 +225,7 @@ async def serve_oscquery(query: OscQuery, host: str, port: int, security: Securi
             open_timeout=HANDSHAKE_SECONDS,
             close_timeout=CLOSE_SECONDS,
             server_header=None,
-            logger=_OneLine(log, {}),
+            logger=Quiet(log, {}),
         )
     except OSError as error:
         raise UsageError(f"OSCQuery cannot listen on {host}, port {port}: {error}") from None

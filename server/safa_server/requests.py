@@ -18,7 +18,8 @@ class OpenRequest:
     """What a client wants. scene: a prompt line or a scene's JSON object; lead_seconds: sound kept ready ahead.
 
     channels: the session's, where the scene does not say; None and 1 are 2. ahead: seconds by which sound leaves before
-    its time in pacing live, BURST_SECONDS where None. Raises UsageError.
+    its time in pacing live, BURST_SECONDS where None. tenant: whose the session will be, None the operator's. Raises
+    UsageError.
     """
 
     scene: Any
@@ -27,6 +28,7 @@ class OpenRequest:
     name: str | None = None
     channels: int | None = None
     ahead: float | None = None
+    tenant: str | None = None
 
     def __post_init__(self) -> None:
         if self.pacing not in ("live", "pull", "host", "device"):

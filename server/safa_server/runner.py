@@ -21,6 +21,7 @@ from typing import Any
 from safa_server.live import Live
 from safa_server.pace import Pace, measured
 from safa_server.schedule import Plan, before, plan, together
+from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.wishes import Wish, wishes_of
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.models.interface import Model
@@ -42,18 +43,19 @@ IDLE_SECONDS = 0.05
 
 
 class AdmissionError(FailureError):
-    """No more sessions or layers can be kept fed. retry_after: seconds after which asking again makes sense."""
+    """No more sessions or layers can be kept fed. retry_after: seconds after which asking again makes sense; cause:
+    in a word, for who counts: "speed", "sessions", "draining"."""
 
-    def __init__(self, reason: str, retry_after: float) -> None:
+    def __init__(self, reason: str, retry_after: float, cause: str = "speed") -> None:
         super().__init__(reason)
-        self.retry_after = retry_after
+        self.retry_after, self.cause = retry_after, cause
 
 
 class Runner:
-    """Start it, give it sessions, stop it. Methods may be called from any thread."""
+    """Start it, give it sessions, stop it. Methods may be called from any thread. observer: told what views do."""
 
-    def __init__(self, model: Model, largest_layers: int | None = None) -> None:
-        self.model, self.largest_layers = model, largest_layers
+    def __init__(self, model: Model, largest_layers: int | None = None, observer: Observer = NOBODY) -> None:
+        self.model, self.largest_layers, self.observer = model, largest_layers, observer
         self.pace = Pace()
         self._lives: list[Live] = []
         self._begun: dict[Work, tuple[Live, float]] = {}
@@ -130,6 +132,7 @@ class Runner:
         with self._changed:
             if live in self._lives:
                 self._lives.remove(live)
+        self.observer.closed(live)
 
     def run(self, job: Steps[Any], urgent: bool = False) -> Future[Any]:
         """Do something else on the engine's thread, a step at a time. What it raises is in the future.
@@ -214,6 +217,7 @@ class Runner:
         for work in [work for work in self._begun if work not in going]:
             live, _ = self._begun.pop(work)
             live.account.throw(self._hop_seconds(work) * work.view.index / work.making.steps, now)
+            self.observer.gave_up(live, work)
 
     def _begin_views(self, wishes: list[Wish], found: Plan) -> bool:
         """Start views that come first; no more than are worked on together, as a later start hears of more."""
@@ -239,6 +243,7 @@ class Runner:
             except Exception as error:  # whatever a model raises must not end the other sessions
                 self._failed(live, error)
                 return True
+            self.observer.began(live, work)
         self.pace.views_with_fewer_steps += steps is not None
         self._begun[work] = (live, time.perf_counter())
         return True
@@ -266,6 +271,7 @@ class Runner:
         failed = self._step_views(views)
         spent = time.perf_counter() - began
         self.pace.stepped(spent, rows)
+        self.observer.stepped([work for _, work in chosen], rows, spent)
         for live, work in chosen:
             if work.view in failed:
                 self._failed(live, failed[work.view])
@@ -296,11 +302,13 @@ class Runner:
             return
         now, hop = time.perf_counter(), self._hop_seconds(work)
         self.pace.decode.add((now - began) / live.groups)
+        made = None
         with live.lock:
             if not live.closed:
                 before = self._ahead(live, work.layer)
-                live.session.complete(finished, now - since)
+                made = live.session.complete(finished, now - since)
                 live.account.throw(hop - (self._ahead(live, work.layer) - before), now)
+        self.observer.decoded(live, work, now - began, None if made is None else max(made.position, made.start))
         self.pace.finished((now - since) / live.groups, work.making.steps, hop)
         if self.after_view is not None:
             try:

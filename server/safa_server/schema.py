@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -21,12 +20,13 @@ from safa_server.fields import LARGEST_WHOLE, LONGEST_TEXT, MOST_PROMPTS, Range,
 from safa_server.limits import Limits
 from safa_server.metrics import FAMILIES
 from safa_server.osc_documents import table_as_markdown
+from safa_server.sections import with_tables
+from safa_server.telemetry.traceparent import LONGEST, PATTERN
 from safa_server.wire import ANSWERS, REQUESTS, Slot, slots
 from safa_stream.scene import WeightedPrompt
 from safa_stream.session.messages import COMMANDS, EVENTS
 
 FOLDER = Path(__file__).resolve().parents[1]
-_SECTION = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def document() -> dict[str, Any]:
@@ -82,6 +82,8 @@ def message_schema(name: str, request: bool = True) -> dict[str, Any]:
         "type": {"const": name},
         "id": {"type": ["integer", "null"], "minimum": 0, "maximum": LARGEST_WHOLE},
     }
+    if request:
+        properties["traceparent"] = {"type": ["string", "null"], "pattern": PATTERN, "maxLength": LONGEST}
     required = ["type"]
     for slot in slots(kind):
         properties[slot.name] = _schema(slot.hint, range_of(name, slot.name) if request else None)
@@ -116,8 +118,7 @@ def tables() -> Mapping[str, Callable[[], str]]:
 
 def updated(text: str) -> str:
     """PROTOCOL.md with every table as the code has it. Raises KeyError for a table that nothing makes."""
-    made = tables()
-    return _SECTION.sub(lambda found: f"{found[1]}{made[found[2]]()}{found[3]}", text)
+    return with_tables(text, tables())
 
 
 def files(folder: Path) -> dict[Path, str]:

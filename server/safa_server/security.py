@@ -1,22 +1,22 @@
 """Who may talk to the server: tokens, browsers' origins, host names, TLS.
 
 Bound to loopback, the server needs no token, and answers only to loopback names: a page from elsewhere whose name was
-made to point at 127.0.0.1 gets nothing. Beyond loopback a token is required. A second one, the listen token, lets its
-holders hear sessions and no more.
+made to point at 127.0.0.1 gets nothing. Beyond loopback a token is required, and so it is where there are tenants. A
+second one, the listen token, lets its holders hear sessions and no more. Tenants have tokens of their own.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
-import secrets
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from safa_server.principal import NOBODY, OPERATOR, Access, Principal
+from safa_server.tenants.register import Register
 from safa_stream.errors import UsageError
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -33,11 +33,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def new_token() -> str:
-    """A secret of 192 bits, fit for an address."""
-    return secrets.token_urlsafe(24)
-
-
 def same(given: str | None, secret: str | None) -> bool:
     """Are both there and alike? Takes as long wherever they differ."""
     if not given or not secret:
@@ -45,27 +40,17 @@ def same(given: str | None, secret: str | None) -> bool:
     return hmac.compare_digest(given.encode(errors="surrogatepass"), secret.encode())
 
 
-class Access(IntEnum):
-    """What a client may do. NONE: what needs no token; LISTEN: join sessions and hear them; ALL: open them, too.
-
-    To steer a session that another client opened takes that session's own token beside it.
-    """
-
-    NONE = 0
-    LISTEN = 1
-    ALL = 2
-
-
 @dataclass(frozen=True, slots=True)
 class Security:
     """token: what clients need to know, None for loopback only; listen_token: what those need who only listen, None
     where all know the other one; origins: further pages that may connect, "*" for all; hosts: names by which the server
-    may be called, None for any."""
+    may be called, None for any; tenants: who else has tokens, None where the server is all of one party."""
 
     token: str | None = None
     listen_token: str | None = None
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = None
+    tenants: Register | None = None
 
     @classmethod
     def of(
@@ -74,14 +59,18 @@ class Security:
         token: str | None = None,
         origins: tuple[str, ...] = (),
         listen_token: str | None = None,
+        tenants: Register | None = None,
     ) -> Security:
-        """The rules of a server that is bound to `host`; beyond loopback it needs a token. A listen token needs another
-        one beside it: alone it would keep nobody from steering. Raises UsageError."""
+        """The rules of a server that is bound to `host`; beyond loopback it needs a token, and with tenants, as who has
+        none would be the operator. A listen token needs another one beside it: alone it would keep nobody from
+        steering. Raises UsageError."""
         loopback = is_loopback(host)
         if not loopback and not token:
             raise UsageError(
                 f"host {host!r} can be reached from other machines: set a token, or bind to 127.0.0.1 instead"
             )
+        if tenants is not None and not token:
+            raise UsageError("a server with tenants needs a token of its own: who needs none could do everything")
         for secret, what in ((token, "token"), (listen_token, "listen token")):
             if secret is not None and (len(secret) < 8 or not secret.isascii() or not secret.isprintable()):
                 raise UsageError(f"the {what} must have at least 8 characters, printable ASCII only")
@@ -94,21 +83,27 @@ class Security:
         for origin in origins:
             if origin != "*" and (urlsplit(origin).scheme not in _PORTS or not urlsplit(origin).netloc):
                 raise UsageError(f"origin {origin!r} must be like https://example.org, or * for all")
-        return cls(token, listen_token, origins, ("localhost",) if loopback else None)
+        return cls(token, listen_token, origins, ("localhost",) if loopback else None, tenants)
 
-    def access(self, given: str | None) -> Access:
-        """What who gave this token (None: none) may do."""
+    def who(self, given: str | None) -> Principal:
+        """Who gave this token (None: none)."""
         if self.token is None or same(given, self.token):
-            return Access.ALL
-        return Access.LISTEN if same(given, self.listen_token) else Access.NONE
+            return OPERATOR
+        if same(given, self.listen_token):
+            return Principal(Access.LISTEN)
+        if not given:
+            return NOBODY
+        if self.tenants is not None:
+            return self.tenants.who(given)
+        return Principal(Access.NONE, refusal="the token is wrong")
 
     def knows(self, given: str | None) -> bool:
         """Is this a token of somebody who may do anything here?"""
-        return self.access(given) is not Access.NONE
+        return self.who(given).access is not Access.NONE
 
-    def permits(self, given: str | None) -> bool:
-        """May who gave this token (None: none) use all of the server?"""
-        return self.access(given) is Access.ALL
+    def standing(self, principal: Principal) -> str | None:
+        """Why somebody who was let in has to go, None while they may stay."""
+        return None if self.tenants is None else self.tenants.standing(principal)
 
     def knows_host(self, header: str | None) -> bool:
         """May the server be called by the name in the Host header? Without a header it is no browser."""

@@ -22,28 +22,35 @@ from safa_server.address import Address
 from safa_server.connection import Connection
 from safa_server.device import DeviceEvent, DeviceOutput, DeviceRequest
 from safa_server.discovery import announced, wanted
-from safa_server.http import Http, HttpRequest
+from safa_server.http import Http
 from safa_server.hub import Hub
-from safa_server.lyria import is_lyria, key_of
-from safa_server.lyria_socket import LyriaSettings, serve_lyria
+from safa_server.library_log import keep_secrets_out
+from safa_server.lyria_socket import LyriaSettings, lyria_route
 from safa_server.memory import give_back_what_is_free, keep_giving_back
 from safa_server.metrics import Registry
 from safa_server.midi_port import MidiLeader
 from safa_server.observe import observe, observe_device
-from safa_server.osc import OscServer, OscSettings
+from safa_server.osc import OscServer
+from safa_server.osc_reception import OscSettings
 from safa_server.oscquery import OscQuery, serve_oscquery
+from safa_server.principal import Access, Principal
 from safa_server.radio.radio import Radio
 from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import Runner
 from safa_server.schema import document
-from safa_server.security import Security, is_loopback, new_token, tls_context
+from safa_server.secret import new_token
+from safa_server.security import Security, is_loopback
 from safa_server.settings import Settings
 from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import Storage
+from safa_server.telemetry.observer import NOBODY, Observer
+from safa_server.telemetry.tracing import TraceSettings, Tracing
 from safa_server.tempo_leader import follow
 from safa_server.tempo_link import LinkLeader
-from safa_server.websocket import Front, Route
+from safa_server.tenants.register import Register
+from safa_server.tls import renewed_or_none
+from safa_server.websocket import Front
 from safa_stream.channels import channel_map
 from safa_stream.errors import OutputError, SceneError, UsageError
 from safa_stream.models import load
@@ -75,6 +82,7 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
     Raises SafaError for what the settings ask for and the world does not give.
     """
     settings = with_token(settings)
+    security = security_of(settings)
     radio = Radio.of(settings)
     stop = stop or stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
@@ -82,21 +90,28 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         model = load(settings.model, settings.backend)
         log.info("model %s, licence %s, %d Hz", model.facts.name, model.facts.licence, model.facts.sample_rate)
         storage = None if settings.state is None else Storage(settings.state, model)
-        runner = Runner(model, settings.layers)
+        observer = await _observed(stack, settings)
+        runner = Runner(model, settings.layers, observer)
         await asyncio.to_thread(runner.start)
         stack.callback(runner.stop)
-        stations = Stations(runner, settings.sessions, storage)
+        stations = Stations(runner, settings.sessions, storage, security.tenants)
+        began = time.perf_counter()
         restored = stations.restore() if settings.restore else []
+        took = time.perf_counter() - began
         for station in restored:
             log.info("session %s goes on at sample %d", station.id, station.position)
-        address, hub = await _open_ports(stack, settings, stations, runner, radio)
+        address, hub = await _open_ports(stack, settings, security, stations, runner, radio)
+        hub.metrics.add("safa_sessions_restored_total", len(restored))
+        if restored:
+            hub.metrics.observe("safa_restore_seconds", took)
         main = await _main_session(settings, stations, restored)
         for station in restored:
             if station is not main:
                 hub.adopt(station)
         output = None
         if main is not None:
-            address, stations.main = replace(address, session=main.id, session_token=main.token), main
+            token = main.token or main.renew_token()
+            address, stations.main = replace(address, session=main.id, session_token=token), main
             output = await _play_on_device(stack, settings, main, hub.metrics)
             await stack.enter_async_context(radio.on_air(main, hub.metrics))
         elif radio.mounts or radio.targets:
@@ -113,17 +128,35 @@ async def serve(settings: Settings, ready: Callable[[Address], None], stop: asyn
         await _drain(settings, stations, hub)
 
 
+def security_of(settings: Settings) -> Security:
+    """Who may talk to the server. Raises UsageError, also for a tenants file that cannot be used."""
+    tenants = None if settings.tenants is None else Register(settings.tenants)
+    return Security.of(settings.host, settings.token, settings.origins, settings.listen_token, tenants)
+
+
+async def _observed(stack: AsyncExitStack, settings: Settings) -> Observer:
+    """Who is told what happens to chunks. Raises UsageError where traces are wanted and cannot be."""
+    if settings.trace is None:
+        return NOBODY
+    tracing = Tracing(TraceSettings(settings.trace, settings.trace_ratio))
+    stack.push_async_callback(asyncio.to_thread, tracing.close)
+    return tracing.observer
+
+
 async def _open_ports(
-    stack: AsyncExitStack, settings: Settings, stations: Stations, runner: Runner, radio: Radio
+    stack: AsyncExitStack, settings: Settings, security: Security, stations: Stations, runner: Runner, radio: Radio
 ) -> tuple[Address, Hub]:
-    security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
     registry = Registry()
     hub = Hub(stations, security, settings.limits, registry, settings.session_seconds)
-    tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+    tls = await stack.enter_async_context(renewed_or_none(settings.tls_cert, settings.tls_key))
     osc, query_port = None, None
+    # OSC has no tenants: whoever may speak it steers the operator's own sessions and knows of no others.
+    if security.tenants is not None:
+        log.info("%d tenants; OSC reaches the operator's own sessions only", len(security.tenants.book.tenants))
+    own = stations.seen_by(Principal(Access.LISTEN))
     if settings.osc_port != -1 and settings.osc_port is not None:
         osc = OscServer(
-            stations,
+            own,
             lambda: _default_session(stations),
             OscSettings(
                 settings.host,
@@ -137,7 +170,7 @@ async def _open_ports(
         await osc.start()
         stack.push_async_callback(osc.close)
         if settings.oscquery_port is not None:
-            query = OscQuery(stations, lambda: _default_session(stations), osc, settings.name)
+            query = OscQuery(own, lambda: _default_session(stations), osc, settings.name)
             query_port = await stack.enter_async_context(
                 serve_oscquery(query, settings.host, settings.oscquery_port, security)
             )
@@ -148,19 +181,12 @@ async def _open_ports(
         page_folder(),
         ready=lambda: None,
         protocol=document,
-        osc=None if osc is None else _osc_table,
+        osc=None if osc is None else osc_table,
         sdp=lambda: radio.sdp,
     )
-    lyria = Route(
-        is_lyria,
-        lambda connection: serve_lyria(connection, stations, LyriaSettings(authorised=security.permits)),
-        _lyria_key,
-    )
-    port = await stack.enter_async_context(
-        Front(hub, http, lambda socket, access: Connection(socket, hub, access), [lyria]).listen(
-            settings.host, settings.port, tls
-        )
-    )
+    lyria = lyria_route(stations, LyriaSettings())
+    front = Front(hub, http, lambda socket, who: Connection(socket, hub, who), [lyria])
+    port = await stack.enter_async_context(front.listen(settings.host, settings.port, tls))
     watching = asyncio.create_task(observe(registry, runner, stations, osc), name="metrics")
     stack.callback(watching.cancel)
     if osc is not None and osc.port is not None and wanted(settings.host, settings.announce):
@@ -180,7 +206,7 @@ async def _open_ports(
 
 async def _main_session(settings: Settings, stations: Stations, restored: list[Station]) -> Station | None:
     """The session that the server begins with and keeps: the one that was restored, else of its prompt or scene."""
-    kept = next((station for station in restored if station.name == MAIN), None)
+    kept = next((station for station in restored if station.name == MAIN and station.tenant is None), None)
     if kept is not None:
         return kept
     scene: Any = settings.prompt
@@ -249,9 +275,10 @@ async def _drain(settings: Settings, stations: Stations, hub: Hub) -> None:
 
 
 def _default_session(stations: Stations) -> Station | None:
-    """The session that OSC addresses without one mean: the server's own, else the oldest."""
+    """The session that OSC addresses without one mean: the server's own, else the operator's oldest."""
     main = stations.main
-    return main if main is not None and not main.closed else next(iter(stations.all()), None)
+    own = (station for station in stations.all() if station.tenant is None)
+    return main if main is not None and not main.closed else next(own, None)
 
 
 def page_folder() -> Path:
@@ -266,6 +293,7 @@ def set_up_logging(level: str, as_json: bool) -> None:
         _JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    keep_secrets_out()
 
 
 class _JsonLines(logging.Formatter):
@@ -278,19 +306,16 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _osc_table(form: Literal["html", "json"]) -> str:
+def osc_table(form: Literal["html", "json"]) -> str:
+    """What the server's page /osc says."""
     if form == "html":
         return osc_documents.table_as_html()
     return json.dumps(osc_documents.table_as_list())
 
 
-def _lyria_key(request: HttpRequest) -> str | None:
-    return key_of(request.target, request.headers.get("x-goog-api-key")) or None
-
-
 def with_token(settings: Settings) -> Settings:
-    """Beyond loopback there is a token; one is made up where none was given."""
-    if settings.token is None and not is_loopback(settings.host):
+    """Beyond loopback, and where there are tenants, there is a token; one is made up where none was given."""
+    if settings.token is None and (settings.tenants is not None or not is_loopback(settings.host)):
         return replace(settings, token=new_token())
     return settings
 

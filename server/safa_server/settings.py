@@ -15,8 +15,11 @@ from typing import Any, get_args, get_type_hints
 
 from safa_server.limits import Limits
 from safa_server.osc_packet import FRAMINGS
+from safa_server.telemetry.tracing import TraceSettings
 from safa_stream.errors import UsageError
 
+#: Settings whose values are in no error.
+_SECRETS = ("token", "icecast", "icecast_password")
 #: Beyond this, sound is not on its way, it is lost.
 LARGEST_LATENCY = 10.0
 
@@ -37,10 +40,15 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on; beyond loopback a token is needed", "ADDRESS")
     port: int = _setting(8600, "port of page, WebSocket and HTTP; 0 takes a free one", "PORT")
-    token: str | None = _setting(None, "what clients must know; made up beyond loopback if not given", "TOKEN")
+    token: str | None = _setting(
+        None,
+        "what clients must know; made up beyond loopback if not given; other users see flags, so rather a variable",
+        "TOKEN",
+    )
     listen_token: str | None = _setting(
         None, "what clients must know who may hear sessions and not steer; beside a token", "TOKEN"
     )
+    tenants: Path | None = _setting(None, "who else may use the server, by tokens of their own (TOML)", "FILE")
     origins: tuple[str, ...] = _setting((), "web pages that may connect besides this server's own", "URL,...")
     tls_cert: Path | None = _setting(None, "certificate chain (PEM) for https and wss", "FILE")
     tls_key: Path | None = _setting(None, "its key, if not in the same file", "FILE")
@@ -98,6 +106,12 @@ class Settings:
     )
     engine_cpus: float = _setting(1.0, "slots of CPU that an engine takes of its node", "N")
     engine_gpus: float = _setting(0.0, "GPUs that an engine takes of its node", "N")
+    trace: str | None = _setting(
+        None, 'send traces to this OTLP/HTTP collector; "otel" for where OTEL_* variables say', "URL"
+    )
+    trace_ratio: float | None = _setting(
+        None, "share of traces that are recorded, 0 to 1 (default: all, or as OTEL_* variables say)", "SHARE"
+    )
     drain_seconds: float = _setting(5.0, "how long clients are given to leave on SIGTERM", "SECONDS")
     log_level: str = _setting("info", "debug, info, warning or error", "LEVEL")
     log_json: bool = _setting(False, "log lines as JSON objects", "")
@@ -118,6 +132,10 @@ class Settings:
             raise UsageError(f"setting 'session_seconds' must be above 0, not {self.session_seconds}")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise UsageError(f"setting 'log_level' must be debug, info, warning or error, not {self.log_level!r}")
+        if self.trace is not None:
+            TraceSettings(self.trace, self.trace_ratio)
+        elif self.trace_ratio is not None:
+            raise UsageError("setting 'trace_ratio' needs 'trace', where traces go to")
         if self.tls_key is not None and self.tls_cert is None:
             raise UsageError("setting 'tls_key' needs 'tls_cert'")
         if self.restore and self.state is None:
@@ -197,9 +215,10 @@ def _limits(value: Any, path: Path) -> Limits:
 def _checked(hint: Any, value: Any, where: str) -> Any:
     """A TOML value as the field's type."""
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    shown = "what is there" if where.endswith(_SECRETS) else repr(value)
     if tuple in kinds or hint == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{where} must be a list of texts, not {value!r}")
+            raise UsageError(f"{where} must be a list of texts, not {shown}")
         return tuple(value)
     if Path in kinds and isinstance(value, str):
         return Path(value)
@@ -209,7 +228,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
             return value
     names = " or ".join(kind.__name__ for kind in kinds)
-    raise UsageError(f"{where} must be {names}, not {value!r}")
+    raise UsageError(f"{where} must be {names}, not {shown}")
 
 
 def _from_text(hint: Any, text: str, where: str) -> Any:

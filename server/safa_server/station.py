@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,25 +21,24 @@ from typing import Any
 from safa_server.blocks import BLOCK, Block, Blocks
 from safa_server.live import Live
 from safa_server.loops import Loops
+from safa_server.record import Record
 from safa_server.requests import BURST_SECONDS, OpenRequest
 from safa_server.runner import Runner
+from safa_server.secret import Secret
 from safa_server.storage import LONGEST_UNWRITTEN, Storage
-from safa_stream.errors import OutputError, SafaError, UsageError
+from safa_server.telemetry.observer import Origin
+from safa_stream.errors import SafaError, UsageError
 from safa_stream.session.journal import Journal
-from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
 from safa_stream.session.messages import AddLayer, Command, Event, Mix, RecallScene
+from safa_stream.session.scenes import content
 from safa_stream.session.tempo import Grid
 
 #: After a stall of the event loop longer than this a live clock goes on from where it stands instead of catching up.
 LONGEST_CATCH_UP = 5.0
 LARGEST_CREDIT_SECONDS = 60.0
-#: Commands of so many names are remembered, to be carried out once.
-LARGEST_ONCE = 4096
 #: Who catches up lets others have their turn after so many blocks.
 YIELD_BLOCKS = 10
-#: A journal says so often how far the session was heard.
-AT_SECONDS = 0.5
 
 log = logging.getLogger("safa_server.station")
 
@@ -60,7 +59,8 @@ class Resumed:
 class Station:
     """One session. Everything here is called on the event loop; nothing blocks for longer than a block's mixing.
 
-    apart: layers whose own sound is in the blocks, too; who listens to one sets it.
+    apart: layers whose own sound is in the blocks, too; who listens to one sets it. allow: raises QuotaError where so
+    many more layers are more than the tenant may have.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Station:
         live: Live,
         request: OpenRequest,
         session_id: str,
-        token: str,
+        secret: Secret,
         storage: Storage | None = None,
         journal: Journal | None = None,
         resumed: Resumed | None = None,
@@ -78,7 +78,9 @@ class Station:
         past = None if resumed is None else deque(resumed.past)
         resumed = resumed or Resumed(Blocks(live.session))
         self._runner, self._live, self._storage, self.clock = runner, live, storage, clock
-        self.id, self.token, self.name = session_id, token, request.name
+        self.observer, self.live, live.name = runner.observer, live, session_id
+        self.id, self.secret, self.name, self.tenant = session_id, secret, request.name, request.tenant
+        self.allow: Callable[[int], None] = lambda more: None
         self.pacing = request.pacing
         #: Whether clients' grants drive it.
         self.by_grant = request.pacing in ("pull", "host")
@@ -97,12 +99,20 @@ class Station:
         self._loops = Loops(runner, self.rate)
         self._granted = asyncio.Event()
         self._blocks, self._restored = resumed.blocks, live.session.state.sequence
-        self._ahead = BURST_SECONDS if request.ahead is None else request.ahead
+        self.ahead = BURST_SECONDS if request.ahead is None else request.ahead
         self._origin = None if resumed.due is None else clock() - resumed.due / self.rate
-        self._once: OrderedDict[str, int] = OrderedDict(resumed.once)
-        self._written_at = 0
-        self.journal = journal
+        self._record = Record(session_id, self.rate, journal, resumed.once)
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
+
+    @property
+    def token(self) -> str | None:
+        """The token that steers the session, None where only its hash is known: it was restored."""
+        return self.secret.token
+
+    @property
+    def journal(self) -> Journal | None:
+        """Where the session is written down; None where it is not, or a full disk has ended that."""
+        return self._record.journal
 
     @property
     def position(self) -> int:
@@ -125,6 +135,14 @@ class Station:
         return self._live.session.state.sequence
 
     @property
+    def layers(self) -> int:
+        """Layers that it has, and those that waiting commands will bring."""
+        with self._live.lock:
+            state = self._live.session.state
+            later = [waiting.command for waiting in state.waiting if waiting.number not in state.prepared]
+            return len(state.layers) + sum(map(self._more_layers, later))
+
+    @property
     def rows(self) -> int:
         """Layers, each as often as it has groups of channels: what the session costs."""
         with self._live.lock:
@@ -143,7 +161,7 @@ class Station:
 
     # Steering ------------------------------------------------------------------------------------------------------
 
-    def submit(self, command: Command, once: str | None = None) -> int:
+    def submit(self, command: Command, once: str | None = None, origin: Origin | None = None) -> int:
         """Hand a command to the session; returns its number. Raises SafaError saying what is wrong with it.
 
         once: what its sender calls it: of those of one name only the first is carried out, also by a session that was
@@ -151,13 +169,18 @@ class Station:
         """
         if self.closed:
             raise UsageError("the session is closed")
-        if once is not None and once in self._once:
-            return self._once[once]
-        more = self._more_layers(command)
+        known = self._record.known(once)
+        if known is not None:
+            return known
+        with self._live.lock:
+            more = self._more_layers(command)
+        if more:
+            self.allow(more)
         if self.pacing != "pull" and more:
             self._runner.admit(more, self._live.groups)
         with self._live.lock:
             number = self._live.session.receive(command)
+            self.observer.took(self._live, command, number, origin)
         self._runner.wake()
         if isinstance(command, Mix):
             # Faders may be moved again before the next block, so their line in the journal is not written yet.
@@ -165,11 +188,16 @@ class Station:
         elif once is None:
             self._pump()
         else:
-            self._once[once] = number
-            while len(self._once) > LARGEST_ONCE:
-                self._once.popitem(last=False)
-            self._pump([{"type": "once", "position": self.position, "name": once, "number": number}])
+            self._pump([self._record.named(once, number, self.position)])
         return number
+
+    def renew_token(self) -> str:
+        """One more token for the session, as one that was restored knows none in clear; the others stay good."""
+        self.secret = self.secret.renewed()
+        if self._storage is not None:
+            self._storage.keep_secret(self._live, self.secret)
+        assert self.secret.token is not None, "a renewed secret has a token"
+        return self.secret.token
 
     def state(self) -> dict[str, Any]:
         """The session as a JSON object."""
@@ -186,13 +214,13 @@ class Station:
         if not self.playing:
             self.playing, self._origin = True, None
             self._granted.set()
-            self._write([{"type": "play", "position": self.position}])
+            self._record.write([{"type": "play", "position": self.position}], self.position)
 
     def pause(self) -> None:
         """Stop the clock; generation goes on up to the lead and waits there."""
         if self.playing:
             self.playing = False
-            self._write([{"type": "pause", "position": self.position}])
+            self._record.write([{"type": "pause", "position": self.position}], self.position)
 
     def grant(self, samples: int) -> None:
         """Allow so many more samples to leave (pull pacing). Raises UsageError for what is no such number."""
@@ -233,16 +261,15 @@ class Station:
             (self._storage.leave if stays else self._storage.end)(self._live)
         for task in self._tasks:
             task.cancel()
-        self._write([{"type": "at" if stays else "end", "position": self.position}])
-        if self.journal is not None:
-            self.journal.close()
+        self._record.write([{"type": "at" if stays else "end", "position": self.position}], self.position)
+        self._record.close()
         self._loops.close()
         self._block_callbacks.clear()
         self._event_callbacks.clear()
 
     def reach(self, sequence: int) -> None:
-        """Let blocks leave up to a number, as far as a journal may be behind: a listener has had them before the session
-        was restored, so nothing that comes from now on may change them."""
+        """Let blocks leave up to a number, as far as a journal may be behind: a listener has had them before the
+        session was restored, so nothing that comes from now on may change them."""
         last = min(sequence, self._restored + round(LONGEST_UNWRITTEN * self.rate / BLOCK))
         while self.past is not None and self.sequence <= last and self.lead * self.rate >= BLOCK:
             self._leave()
@@ -274,19 +301,26 @@ class Station:
             return
         now = self.clock()
         if self._origin is None:
-            self._origin = now - self.position / self.rate - self._ahead
+            self._origin = now - self.position / self.rate - self.ahead
         due = (now - self._origin) * self.rate
-        if due - self.position > LONGEST_CATCH_UP * self.rate:
-            self._origin = now - self.position / self.rate
-            due = float(self.position)
+        if due - self.position > (self.ahead + LONGEST_CATCH_UP) * self.rate:
+            self._origin = now - self.position / self.rate - self.ahead
+            due = self.position + self.ahead * self.rate
         for left in itertools.count(1):
-            if self.position + BLOCK > due:
+            if not self._may_leave(due):
                 break
             self._leave()
             if left % YIELD_BLOCKS == 0:
                 await asyncio.sleep(0)
         late = (self.position + BLOCK) / self.rate + self._origin - now
-        await asyncio.sleep(max(0.001, late))
+        # What is due and waits until it is made is looked at now and then.
+        await asyncio.sleep(late if late > 0.0 else 0.005)
+
+    def _may_leave(self, due: float) -> bool:
+        """Whether the next block may leave by now; one that players do not need yet waits until it is made."""
+        if self.position + BLOCK > due:
+            return False
+        return self.position + BLOCK <= due - self.ahead * self.rate or self.lead * self.rate >= BLOCK
 
     async def _pull_step(self) -> None:
         if not self.playing or self._credit < BLOCK:
@@ -317,10 +351,11 @@ class Station:
         """Let one block go to all who listen; by then the journal has what it was made of."""
         with self._live.lock:
             block, lines = self._blocks.next(self.apart), self._live.session.journal()
-        self._write(lines)
+        self._record.write(lines, self.position)
         self.blocks += 1
         if self.past is not None:
             self.past.append(block)
+        self.observer.left(self._live, block)
         if self.first_block_at is None:
             self.first_block_at = self.clock()
         for callback in list(self._block_callbacks):
@@ -330,7 +365,7 @@ class Station:
         """Write the journal and `more` lines after it, make loops, tell events."""
         with self._live.lock:
             lines, captures = self._live.session.journal(), self._live.session.captures()
-        self._write([*lines, *more])
+        self._record.write([*lines, *more], self.position)
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks += [asyncio.create_task(self._make_loop(capture)) for capture in captures]
         self._tell_events()
@@ -340,27 +375,6 @@ class Station:
             events = self._live.session.events()
         for event in events:
             self._tell(event)
-
-    def _write(self, lines: list[dict[str, Any]]) -> None:
-        if self.journal is None:
-            return
-        if self.position - self._written_at >= (AT_SECONDS * self.rate if not lines else 1):
-            self._written_at = self.position
-            lines = [*lines, {"type": "at", "position": self.position}]
-        if not lines:
-            return
-        behind = self.journal.behind
-        try:
-            self.journal.write(lines)
-        except OutputError as error:
-            log.warning("session %s goes on without its journal: %s", self.id, error)
-            self.journal.close()
-            self.journal = None
-            return
-        if self.journal.behind and not behind:
-            log.warning("session %s is ahead of its journal, which waits: %s", self.id, self.journal.problem)
-        elif behind and not self.journal.behind:
-            log.warning("session %s has its whole journal on the disk again", self.id)
 
     async def _make_loop(self, capture: Capture) -> None:
         self._tell(await self._loops.make(capture, lambda: self.position))
@@ -372,14 +386,15 @@ class Station:
             callback(event)
 
     def _more_layers(self, command: Command) -> int:
+        """How many layers a command brings; with the session's lock held."""
+        state = self._live.session.state
         if isinstance(command, AddLayer):
             return 1
-        if isinstance(command, RecallScene) and not isinstance(command.scene, str):
+        if isinstance(command, RecallScene):
             try:
-                wanted = LiveScene.from_value(command.scene)
+                return max(0, len(content(state, command).layers) - len(state.layers))
             except SafaError:
                 return 0
-            return max(0, len(wanted.layers) - len(self._live.session.state.layers))
         return 0
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
+from safa_server.principal import Principal
 from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import AdmissionError, Runner
+from safa_server.secret import Secret
 from safa_server.station import Resumed, Station
 from safa_server.storage import Kept, Storage
+from safa_server.tenants.quotas import Turnstile, Usage, check_layers
+from safa_server.tenants.register import Register
 from safa_stream.errors import SafaError
 from safa_stream.session.livescene import LiveScene
 
@@ -23,16 +28,18 @@ def _scene(request: OpenRequest) -> LiveScene:
 
 
 class Stations:
-    """All sessions of a server."""
+    """All sessions of a server. tenants: whose quotas hold; a session's tenant is that of its request."""
 
     def __init__(
         self,
         runner: Runner,
         largest: int = 64,
         storage: Storage | None = None,
+        tenants: Register | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runner, self.largest, self.storage, self.clock = runner, largest, storage, clock
+        self._tenants, self._turnstile = tenants, Turnstile()
         if storage is not None:
             runner.after_view = storage.after_view
         self._stations: dict[str, Station] = {}
@@ -41,22 +48,26 @@ class Stations:
         self.draining = False
 
     async def open(self, request: OpenRequest) -> Station:
-        """A new session. Raises AdmissionError where it could not be kept fed, UsageError for a bad scene."""
+        """A new session. Raises AdmissionError where it could not be kept fed, QuotaError where its tenant has as much
+        as it may have, UsageError for a bad scene."""
         if self.draining:
-            raise AdmissionError("the server is shutting down", retry_after=30.0)
+            raise AdmissionError("the server is shutting down", retry_after=30.0, cause="draining")
         if len(self.all()) >= self.largest:
-            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0)
+            raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0, cause="sessions")
         scene = _scene(request)
+        if self._tenants is not None and request.tenant is not None:
+            quotas, usage = self._tenants.quotas(request.tenant), self.usage(request.tenant)
+            self._turnstile.check_open(request.tenant, quotas, usage, len(scene.layers), time.monotonic())
         live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
-        session_id, token, journal = secrets.token_urlsafe(9), secrets.token_urlsafe(24), None
+        session_id, secret, journal = secrets.token_urlsafe(9), Secret.new(), None
         try:
             if self.storage is not None:
-                journal = self.storage.begin(live, session_id, token, request)
+                journal = self.storage.begin(live, session_id, secret, request)
         except SafaError:
             self.runner.close(live)
             raise
         return self._add(
-            Station(self.runner, live, request, session_id, token, self.storage, journal, clock=self.clock)
+            Station(self.runner, live, request, session_id, secret, self.storage, journal, clock=self.clock)
         )
 
     def restore(self) -> list[Station]:
@@ -76,7 +87,7 @@ class Stations:
                 live,
                 request,
                 kept.session_id,
-                kept.token,
+                kept.secret,
                 self.storage,
                 kept.journal,
                 resumed,
@@ -86,7 +97,21 @@ class Stations:
 
     def _add(self, station: Station) -> Station:
         self._stations[station.id] = station
+        if self._tenants is not None and station.tenant is not None:
+            station.allow = partial(self._allow, self._tenants, station.tenant)
         return station
+
+    def _allow(self, tenants: Register, tenant: str, more: int) -> None:
+        check_layers(tenant, tenants.quotas(tenant), self.usage(tenant), more)
+
+    def usage(self, tenant: str) -> Usage:
+        """What a tenant has now, listeners aside."""
+        own = [station for station in self.all() if station.tenant == tenant]
+        return Usage(len(own), sum(station.layers for station in own))
+
+    def seen_by(self, principal: Principal) -> Seen:
+        """The sessions that somebody may know of."""
+        return Seen(self, principal)
 
     def find(self, session_id: str) -> Station | None:
         """A session by its id."""
@@ -103,3 +128,20 @@ class Stations:
         self.draining = True
         for station in self.all():
             station.close(stays=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The sessions of a server as somebody sees them: one that is not theirs is one that never was."""
+
+    stations: Stations
+    principal: Principal
+
+    def find(self, session_id: str) -> Station | None:
+        """A session by its id."""
+        station = self.stations.find(session_id)
+        return station if station is not None and self.principal.sees(station.tenant) else None
+
+    def all(self) -> list[Station]:
+        """Sessions that are on the air."""
+        return [station for station in self.stations.all() if self.principal.sees(station.tenant)]

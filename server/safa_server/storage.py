@@ -1,9 +1,10 @@
 """Sessions on disk: a journal of all that happened, a snapshot of how it stands, and who may come back to it.
 
-    FOLDER/SESSION/session.json          id, token, pacing, lead (readable by its owner only)
+    FOLDER/SESSION/session.json          id, tenant, hashes of its tokens, pacing, lead (readable by its owner only)
                    journal.jsonl         the whole performance; `safa-stream replay` makes it again
                    snapshot.safetensors  the newest, written after views; says where in the journal to go on reading
                    snapshot.before.safetensors  the one before it
+    FOLDER/tenants/TENANT/SESSION/       the same of a tenant's sessions
 
 A session is restored from a snapshot, then the journal's later lines are carried out again. No sound leaves a session
 before the journal has what made it, so whoever comes back gets the samples that it would have got.
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from safa_server.blocks import BLOCK, Block, Blocks
-from safa_server.disk import Disk
+from safa_server.disk import Disk, write_private
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
+from safa_server.secret import Secret, digest_of
 from safa_stream.errors import OutputError, SafaError, SnapshotError
 from safa_stream.models.interface import Model
 from safa_stream.session import snapshots
@@ -45,7 +47,10 @@ AGAIN_SECONDS = 0.5
 PAST_SECONDS = 30.0
 #: Seconds by which a journal may be behind what was heard, at the most.
 LONGEST_UNWRITTEN = 1.0
-FORMAT = "safa-session-1"
+#: The older format held the session's token in clear. It is read, and written anew with the hash instead.
+FORMAT, OLDER_FORMAT = "safa-session-2", "safa-session-1"
+#: The folder of tenants' folders; no session's id is as short.
+TENANTS = "tenants"
 #: The longest end of a journal in which its last line is looked for.
 TAIL_BYTES = 1 << 20
 
@@ -62,7 +67,7 @@ class Kept:
     blocks: Blocks
     past: tuple[Block, ...]
     session_id: str
-    token: str
+    secret: Secret
     request: OpenRequest
     journal: Journal
     playing: bool
@@ -98,24 +103,28 @@ class Storage:
         except OSError as error:
             raise OutputError(f"cannot keep sessions in {folder}: {error.strerror}") from error
 
-    def place_of(self, session_id: str) -> Path:
-        """The folder of a session that begins here."""
-        return self.folder / session_id
+    def place_of(self, session_id: str, tenant: str | None = None) -> Path:
+        """The folder of a session."""
+        return self.folder / session_id if tenant is None else self.folder / TENANTS / tenant / session_id
 
-    def begin(self, live: Live, session_id: str, token: str, request: OpenRequest) -> Journal:
+    def begin(self, live: Live, session_id: str, secret: Secret, request: OpenRequest) -> Journal:
         """Make a new session's folder and journal. Raises OutputError."""
-        place = self.place_of(session_id)
+        place = self.place_of(session_id, request.tenant)
         facts = self._model.facts
         about = {
             "format": FORMAT,
             "id": session_id,
-            "token": token,
+            "tenant": request.tenant,
+            "token_sha256": secret.digests,
             "pacing": request.pacing,
             "lead": live.lead_seconds,
             "ahead": request.ahead,
             "name": request.name,
         }
         try:
+            if request.tenant is not None:
+                for above in (self.folder / TENANTS, self.folder / TENANTS / request.tenant):
+                    above.mkdir(mode=0o700, exist_ok=True)
             place.mkdir(mode=0o700, parents=True)
             self.disk.write(place / DESCRIPTION, json.dumps(about).encode())
         except OSError as error:
@@ -134,6 +143,15 @@ class Storage:
         """Go on keeping a session that was restored."""
         self._places[id(live)] = Place(kept.journal.path.parent, kept.journal)
 
+    def keep_secret(self, live: Live, secret: Secret) -> None:
+        """Keep what opens a session from now on. Raises OutputError."""
+        description = self._places[id(live)].folder / DESCRIPTION
+        about = json.loads(description.read_text(encoding="utf-8"))
+        try:
+            self.disk.write(description, json.dumps({**about, "token_sha256": secret.digests}).encode())
+        except OSError as error:
+            raise OutputError(f"cannot keep the session in {description.parent}: {error.strerror}") from error
+
     def after_view(self, live: Live) -> None:
         """Snapshot a session that has just got a view, if it is time. A full disk is logged, and nothing else."""
         now = time.monotonic()
@@ -151,7 +169,7 @@ class Storage:
             # The session may have ended, or been left with a newer snapshot, meanwhile.
             place = self._places.get(id(live))
             if place is not None and self._write(place, captured):
-                self._written[id(live)] = now
+                self._written[id(live)] = live.kept_at = now
 
     def end(self, live: Live) -> None:
         """A session is over: its journal stays, it is not restored again."""
@@ -181,8 +199,10 @@ class Storage:
 
     def kept(self) -> Iterator[Kept]:
         """The sessions that can go on, each brought to where its journal ends; a damaged one is logged and left."""
-        for description in sorted(self.folder.glob(f"*/{DESCRIPTION}")):
+        found = (*self.folder.glob(f"*/{DESCRIPTION}"), *self.folder.glob(f"{TENANTS}/*/*/{DESCRIPTION}"))
+        for description in sorted(found):
             try:
+                self._check_place(description)
                 yield self.restored(description.parent)
             except (SafaError, OSError, ValueError, KeyError) as error:
                 log.warning("session %s cannot be restored: %s", description.parent.name, error)
@@ -204,9 +224,7 @@ class Storage:
 
         Raises SafaError, OSError, ValueError and KeyError for what is damaged.
         """
-        about: dict[str, Any] = json.loads((place / DESCRIPTION).read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise SnapshotError(f"{place / DESCRIPTION} is not of the format {FORMAT}")
+        about = _description(place / DESCRIPTION)
         first = next(read_journal(place / JOURNAL), None)
         if first is None:
             raise SnapshotError(f"{place / JOURNAL} is empty")
@@ -225,16 +243,25 @@ class Storage:
         session.state.lines = again.lines
         journal = Journal(place / JOURNAL, lines=again.lines, opened=self.disk.append)
         session.state.note("restored")
+        lead, tenant = float(about["lead"]), about["tenant"]
         return Kept(
             again.blocks,
             tuple(again.past),
             about["id"],
-            about["token"],
-            OpenRequest("", about["pacing"], float(about["lead"]), about["name"], ahead=about.get("ahead")),
+            Secret(tuple(about["token_sha256"])),
+            OpenRequest("", about["pacing"], lead, about["name"], ahead=about.get("ahead"), tenant=tenant),
             journal,
             again.playing,
             once,
         )
+
+    def _check_place(self, path: Path) -> None:
+        """Raises SnapshotError where a description lies in a place of somebody else's: a folder that was moved there
+        gives nobody another tenant's session."""
+        about = _description(path)
+        if path.parent != self.place_of(about["id"], about["tenant"]):
+            whose = f"session {about['id']!r} of tenant {about['tenant']!r}"
+            raise SnapshotError(f"{path} is of {whose} and does not belong there")
 
     def _begun(self, place: Path, first: Entry, end: int, again_seconds: float) -> _Again:
         """Where to begin: with the newest snapshot that leaves so much to be made again, or with the journal."""
@@ -319,3 +346,14 @@ def _tail_of(path: Path) -> tuple[int, dict[str, int]]:
     named = (json.loads(line) for line in whole[1:] if b'"once"' in line)
     once = {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
     return int(json.loads(whole[-1])["position"]), once
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """What a session's description says, in today's form. Raises SnapshotError for one of another form."""
+    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if about["format"] == OLDER_FORMAT:
+        about |= {"format": FORMAT, "tenant": None, "token_sha256": [digest_of(about.pop("token"))]}
+        write_private(path, json.dumps(about).encode())
+    if about["format"] != FORMAT:
+        raise SnapshotError(f"{path} is not of the format {FORMAT}")
+    return about

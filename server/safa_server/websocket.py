@@ -10,25 +10,27 @@ import asyncio
 import logging
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
+from websockets.exceptions import ConnectionClosed, NegotiationError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from safa_server.guests import Guests
 from safa_server.http import HttpRequest, HttpResponse, forbidden, refusal, unauthorized
 from safa_server.hub import SWEEP_SECONDS
+from safa_server.library_log import Quiet
 from safa_server.limits import Limits
 from safa_server.metrics import Registry
-from safa_server.security import Access, Security, token_in
+from safa_server.principal import Access, Principal
+from safa_server.security import Security, token_in
 from safa_stream.errors import FailureError
 
 PATH = "/ws"
@@ -48,23 +50,13 @@ log = logging.getLogger("safa_server.websocket")
 class Route:
     """A WebSocket endpoint of another protocol on the same port.
 
-    takes: whether a path (without query) is its; serve: called with the open WebSocket; it returns or raises when the
-    connection is over; token: finds the server's token in a request, where it is not in the usual places.
+    takes: whether a path (without query) is its; serve: called with the open WebSocket and who it is; it returns or
+    raises when the connection is over; token: finds the token in a request, where it is not in the usual places.
     """
 
     takes: Callable[[str], bool]
-    serve: Callable[[ServerConnection], Awaitable[None]]
+    serve: Callable[[ServerConnection, Principal], Awaitable[None]]
     token: Callable[[HttpRequest], str | None] = lambda request: None
-
-
-class Quiet(logging.LoggerAdapter[logging.Logger]):
-    """The library's log as one-line messages at INFO: a client that misbehaves is no error of the server."""
-
-    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        given = kwargs.pop("exc_info", None)
-        error = sys.exc_info()[1] if given is True else given
-        about = f": {type(error).__name__}" if isinstance(error, BaseException) else ""
-        super().log(min(level, logging.INFO), f"{msg}{about}", *args)
 
 
 class Reception(Protocol):
@@ -78,6 +70,9 @@ class Reception(Protocol):
 
     @property
     def security(self) -> Security: ...
+
+    @property
+    def guests(self) -> Guests: ...
 
     def sweep(self) -> None:
         """Look after what is there; called every SWEEP_SECONDS."""
@@ -107,7 +102,7 @@ class Front:
         self,
         hub: Reception,
         http: Pages,
-        client: Callable[[ServerConnection, Access], Served],
+        client: Callable[[ServerConnection, Principal], Served],
         routes: Sequence[Route] = (),
     ) -> None:
         self._hub = hub
@@ -117,6 +112,7 @@ class Front:
         self._open = 0
         self._reading = 0
         self._server: Server | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
@@ -139,7 +135,7 @@ class Front:
                 ssl=tls,
                 ssl_handshake_timeout=None if tls is None else limits.handshake_seconds,
                 process_request=self._process,
-                select_subprotocol=_select,
+                select_subprotocol=lambda _, offered: chosen(offered),
                 create_connection=Accepted,
                 compression=None,
                 # Reading a request has a limit of its own; this one holds for an answer as well, such as a long loop.
@@ -158,7 +154,7 @@ class Front:
         except OSError as error:
             raise FailureError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         self._server = server
-        sweeping = asyncio.get_running_loop().create_task(self._sweep())
+        sweeping = asyncio.get_running_loop().create_task(self.look_after())
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
@@ -200,22 +196,22 @@ class Front:
     async def _process(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request, None where it becomes a WebSocket."""
         asked = _request(request)
-        found = self._admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
+        found = self.admit(asked) if _is_upgrade(asked) else self._http.respond(asked)
         response = await found if isinstance(found, Awaitable) else found
         # The library counts the time that the answer takes as a part of closing.
         connection.close_timeout = CLOSE_SECONDS if response is None else DOWNLOAD_SECONDS
         return None if response is None else _response(response, asked.method)
 
-    def _admit(self, asked: HttpRequest) -> HttpResponse | None:
+    def admit(self, asked: HttpRequest) -> HttpResponse | None:
         """Why a WebSocket cannot be, None where it can."""
         security, host, origin = self._hub.security, asked.headers.get("host"), asked.headers.get("origin")
         try:
-            path, given = asked.path, token_in(asked.headers, asked.query)
+            path, route = asked.path, self._route(asked.path)
+            given = _token(asked, route)
         except ValueError:
             return self._refused("address", refusal(HTTPStatus.BAD_REQUEST, "the address cannot be read"))
         if asked.method != "GET":
             return self._refused("address", refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET", (("Allow", "GET"),)))
-        route = self._route(path)
         if path != PATH and route is None:
             return self._refused("address", refusal(HTTPStatus.NOT_FOUND, f"WebSockets are at {PATH}"))
         if not security.knows_host(host):
@@ -224,12 +220,10 @@ class Front:
             )
         if not security.trusts(origin, host):
             return self._refused("origin", refusal(HTTPStatus.FORBIDDEN, "pages of that origin may not connect"))
-        if route is not None:
-            given = given or route.token(asked)
-        access = security.access(given)
-        if access is Access.NONE and ((given is not None and not security.knows(given)) or route is not None):
-            return self._refused("token", unauthorized())
-        if access is Access.LISTEN and route is not None:
+        who = security.who(given)
+        if who.access is Access.NONE and ((given is not None and not security.knows(given)) or route is not None):
+            return self._refused("token", unauthorized(who.refusal))
+        if who.access is Access.LISTEN and route is not None:
             return self._refused("token", forbidden())
         if self._open >= self._hub.limits.connections:
             busy = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", (("Retry-After", "5"),))
@@ -241,45 +235,68 @@ class Front:
         return response
 
     def _route(self, path: str) -> Route | None:
-        return next((route for route in self._routes if route.takes(path)), None)
+        return None if path == PATH else next((route for route in self._routes if route.takes(path)), None)
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Serve one WebSocket; whatever goes wrong in it stays in it."""
         assert connection.request is not None
         asked = _request(connection.request)
-        route = None if asked.path == PATH else self._route(asked.path)
+        route = self._route(asked.path)
+        who = self._hub.security.who(_token(asked, route))
         self._open += 1
         self._hub.metrics.set("safa_connections", self._open)
         try:
-            if route is not None:
-                await route.serve(connection)
+            if route is None:
+                await self._client(connection, who).run()
+            elif who.access is Access.ALL:
+                self._hub.guests.enter(connection, who, lambda reason: self._cut(connection, reason))
+                await route.serve(connection, who)
             else:
-                access = self._hub.security.access(token_in(asked.headers, asked.query))
-                await self._client(connection, access).run()
+                # It was let in a moment ago: the token has ended since.
+                await connection.close(1008, who.refusal[:120])
+        except ConnectionClosed as closed:
+            log.info("connection lost: %s", closed)
         except Exception as error:
             log.error("a connection failed: %s: %s", type(error).__name__, error)
             await connection.close(1011, "the server failed")
         finally:
+            self._hub.guests.leave(connection)
             self._open -= 1
             self._hub.metrics.set("safa_connections", self._open)
 
-    async def _sweep(self) -> None:
-        """Look after sessions and cut connections whose unread answers pile up."""
+    def _cut(self, connection: ServerConnection, reason: str) -> None:
+        closing = asyncio.get_running_loop().create_task(connection.close(1008, reason[:120]))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def look_after(self) -> None:
+        """Look after sessions and cut connections whose unread answers pile up, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            if self._hub.security.tenants is not None:
+                # A long tenants file takes a while to read; no sound waits for that.
+                await asyncio.to_thread(self._hub.security.tenants.look)
             self._hub.sweep()
             for connection in self.sockets:
                 if connection.transport.get_write_buffer_size() > self._hub.limits.stuck_bytes:
                     connection.transport.abort()
 
 
-def _select(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours where it is offered; a client that offers none is taken as it is, and so are other protocols' clients."""
+def chosen(offered: Sequence[str]) -> Subprotocol | None:
+    """Ours where it is offered; a client that offers none is taken as it is, and so are other protocols' clients.
+
+    Raises NegotiationError for another version of ours.
+    """
     if PROTOCOL in offered:
         return PROTOCOL
     if offered and all(name.startswith("safa.") for name in offered):
         raise NegotiationError(f"known is the sub-protocol {PROTOCOL}")
     return None
+
+
+def _token(asked: HttpRequest, route: Route | None) -> str | None:
+    """The token that a request carries, where it usually is or where the route's clients put it."""
+    return token_in(asked.headers, asked.query) or (None if route is None else route.token(asked))
 
 
 def _is_upgrade(asked: HttpRequest) -> bool:

@@ -14,10 +14,13 @@ from typing import Any, get_type_hints
 
 from safa_server.control import CONTROLS, REPLIES, Control, Reply
 from safa_server.fields import LARGEST_WHOLE, WireError, range_of, read_field
+from safa_server.telemetry.traceparent import Traceparent
 from safa_stream.session.messages import COMMANDS, EVENTS, Command, Event
 
 DEEPEST = 12
 LONGEST_ONCE = 64
+#: Fields that every request may have beside its own.
+COMMON = ("type", "id", "once", "traceparent")
 
 #: What a client may say, by the "type" of the wire.
 REQUESTS: Mapping[str, type[Command] | type[Control]] = {**{kind.name: kind for kind in COMMANDS}, **CONTROLS}
@@ -38,12 +41,14 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's message: its type, the id to answer with, what it says, and by what it is known if it comes twice."""
+    """A client's message: its type, the id to answer with, what it says, by what it is known if it comes twice, and
+    where in the client's trace it belongs."""
 
     kind: str
     id: int | None
     body: Command | Control
     once: str | None = None
+    trace: Traceparent | None = None
 
 
 def slots(kind: type[Any]) -> tuple[Slot, ...]:
@@ -86,7 +91,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
 def read(message: Mapping[str, Any]) -> Request:
     """What a client's message says. Raises WireError naming the field that is unknown, missing or wrong."""
-    number = request_id(message)
+    number, trace = request_id(message), _trace(message)
     kind = message.get("type")
     if not isinstance(kind, str):
         raise WireError("bad_message", 'a message has a field "type" that is a text', "type")
@@ -95,7 +100,7 @@ def read(message: Mapping[str, Any]) -> Request:
     known = {slot.name: slot for slot in _SLOTS[kind]}
     values = {}
     for name, value in message.items():
-        if name in ("type", "id", "once"):
+        if name in COMMON:
             continue
         if name not in known:
             listed = ", ".join(known) or "none"
@@ -107,7 +112,7 @@ def read(message: Mapping[str, Any]) -> Request:
     for slot in known.values():
         if slot.required and slot.attribute not in values:
             raise WireError("missing_field", f"field {slot.name!r} is missing in {kind!r}", slot.name)
-    return Request(kind, number, REQUESTS[kind](**values), _once(message))
+    return Request(kind, number, REQUESTS[kind](**values), _once(message), trace)
 
 
 def request_id(message: Mapping[str, Any]) -> int | None:
@@ -128,9 +133,21 @@ def _once(message: Mapping[str, Any]) -> str | None:
     return once
 
 
-def write(message: Event | Reply | Command | Control, number: int | None = None) -> str:
-    """The JSON text of a message; `number` is the id of what it answers."""
-    return json.dumps(to_json(message, number), allow_nan=False, separators=(",", ":"))
+def _trace(message: Mapping[str, Any]) -> Traceparent | None:
+    text = message.get("traceparent")
+    if text is None:
+        return None
+    found = Traceparent.read(text) if isinstance(text, str) else None
+    if found is None:
+        raise WireError("bad_value", "field 'traceparent' must be as W3C Trace Context has it", "traceparent")
+    return found
+
+
+def write(message: Event | Reply | Command | Control, number: int | None = None, trace: str | None = None) -> str:
+    """The JSON text of a message. number: the id of what it answers, or wants to be answered with; trace: a client's
+    traceparent."""
+    traced = {} if trace is None else {"traceparent": trace}
+    return json.dumps({**to_json(message, number), **traced}, allow_nan=False, separators=(",", ":"))
 
 
 def to_json(message: Event | Reply | Command | Control, number: int | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from safa_stream.errors import ModelError
 from safa_stream.models import load
-from safa_stream.models.builtin.guiding import guiding_rows
+from safa_stream.models.builtin.guiding import combined, guiding_rows
 from safa_stream.models.builtin.runtime import BuiltinModel, load_builtin
 from safa_stream.models.builtin.weights import CONFIG_NAME, DECODER_NAME, GRAPH_NAME, SHIPPED, WEIGHTS_NAME
 from safa_stream.models.interface import Conditioning, stack, take
@@ -61,7 +61,7 @@ def test_guidance_moves_away_from_the_unconditional_estimate(model: BuiltinModel
     level = np.array([0.5], np.float32)
     plain = model.denoise(latents, level, told, other, np.array([1.0], np.float32))
     empty = model.denoise(latents, level, other, other, np.array([1.0], np.float32))
-    told = Conditioning({**told.tensors, "guiding": np.array([[1.0, 0.1, 0.95]], np.float32)})
+    told = Conditioning({**told.tensors, "guiding": np.array([[1.0, 0.1, 0.95, 0.0, 1.0]], np.float32)})
     guided = model.denoise(latents, level, told, other, np.array([3.0], np.float32))
     assert guided == pytest.approx(empty + 3.0 * (plain - empty), abs=1e-4)
     assert np.abs(plain - empty).max() > 1e-3
@@ -86,6 +86,28 @@ def test_sounds_are_guided_as_they_need_it_and_mixtures_by_their_weights(model: 
             model.guiding = own_rows
             assert made(text, 3.5, level) == pytest.approx(expected, abs=1e-4), (text, level)
             assert made(text, 1.0, level) == pytest.approx(plain, abs=1e-5), "what is not guided stays so"
+
+
+def test_guidance_leaves_a_sounds_change_over_time_as_its_row_says() -> None:
+    draw = np.random.default_rng(0)
+    told, untold = (draw.standard_normal((50, 8)).astype(np.float32) for _ in range(2))
+    plain = combined(told, untold, 3.5, (1.0, 0.1, 0.95, 0.0, 1.0))
+    assert np.array_equal(plain, untold + 3.5 * (told - untold))
+
+    def change(latents: np.ndarray) -> float:
+        return float(np.linalg.norm(latents - latents.mean(0)))
+
+    for steadiness, contrast, expected in (
+        (1.0, 1.0, change(told)),
+        (0.0, 1.1, 1.1 * change(plain)),
+        (0.5, 1.0, 0.5 * (change(plain) + change(told))),
+    ):
+        shaped = combined(told, untold, 3.5, (1.0, 0.1, 0.95, steadiness, contrast))
+        assert change(shaped) == pytest.approx(expected, rel=1e-4)
+        np.testing.assert_allclose(shaped.mean(0), plain.mean(0), atol=1e-5)
+    # What does not change stays as it is.
+    still = np.ones((50, 8), np.float32)
+    assert np.array_equal(combined(still, still, 3.5, (1.0, 0.1, 0.95, 1.0, 1.0)), still)
 
 
 def test_finished_frames_are_kept_where_they_are_told(model: BuiltinModel) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from safa_server.osc import OscServer, OscSettings
+from safa_server.osc import OscServer
 from safa_server.osc_packet import Framing
+from safa_server.osc_reception import OscSettings
 from safa_server.requests import OpenRequest
 from safa_server.runner import Runner
 from safa_server.station import Station

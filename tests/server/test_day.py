@@ -23,6 +23,7 @@ from safa_server.measuring.day.verdict import judged
 from safa_server.measuring.day.weather import BadDisk
 from safa_server.measuring.meanings import DAY
 from safa_server.requests import OpenRequest
+from safa_server.secret import Secret
 from safa_server.storage import DESCRIPTION, JOURNAL, SNAPSHOT, Storage
 from safa_stream.session.journal import MOST_WAITING, Journal, read_journal
 from safa_stream.session.livescene import LiveScene
@@ -64,7 +65,7 @@ def test_every_sample_of_a_short_day_is_heard_once_and_is_what_the_journal_makes
 def session_in(kept: Storage, name: str = "one") -> Iterator[tuple[Live, Journal]]:
     """A session and its journal."""
     live = Live(Session.begin(FormulaModel(), LiveScene.from_value("rain")), 5.0, urgent=False)
-    journal = kept.begin(live, name, "token", OpenRequest("rain", "pull"))
+    journal = kept.begin(live, name, Secret.of("token"), OpenRequest("rain", "pull"))
     try:
         yield live, journal
     finally:

@@ -19,6 +19,7 @@ from websockets.exceptions import InvalidStatus
 
 import safa_server
 from safa_server.loops import header
+from safa_server.principal import Principal
 from safa_server.security import Security
 from safa_server.websocket import Route
 from tests.server.ws_rig import BLOCK, RATE, Rig, client, eventually, quiet_log, run, serving
@@ -253,7 +254,7 @@ def test_a_wav_file_is_what_others_read() -> None:
 
 def test_other_protocols_have_their_own_paths() -> None:
     async def test() -> None:
-        async def echo(connection: ServerConnection) -> None:
+        async def echo(connection: ServerConnection, who: Principal) -> None:
             async for message in connection:
                 await connection.send(message)
 

@@ -18,7 +18,8 @@ from websockets.exceptions import InvalidStatus
 from safa_server import security
 from safa_server.address import Address
 from safa_server.header import samples
-from safa_server.security import Access, Security
+from safa_server.principal import Access, Principal
+from safa_server.security import Security
 from safa_server.settings import read_settings
 from safa_server.websocket import Route
 from safa_server.wire import REQUESTS
@@ -203,7 +204,7 @@ def test_nothing_that_a_listener_is_told_holds_another_secret() -> None:
 
 def test_what_may_be_fetched() -> None:
     async def test() -> None:
-        async def nobody(connection: ServerConnection) -> None:
+        async def nobody(connection: ServerConnection, who: Principal) -> None:
             raise AssertionError("a listener came in")
 
         route = Route(lambda path: path == "/other", nobody, lambda request: request.query.get("key"))
@@ -247,13 +248,13 @@ def test_both_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPat
     }
     for given, access in rights.items():
         compared.clear()
-        assert GUARDED.access(given) is access and GUARDED.permits(given) is (access is Access.ALL)
+        assert GUARDED.who(given).access is access and GUARDED.who(given).operates is (access is Access.ALL)
         if given and access is not Access.ALL:
             assert {TOKEN.encode(), LISTEN.encode()} <= set(compared)
-    assert GUARDED.access(None) is Access.NONE
+    assert GUARDED.who(None).access is Access.NONE
     # Without a listen token nothing is one, and without a token everybody may all.
-    assert Security.of("0.0.0.0", TOKEN).access(LISTEN) is Access.NONE
-    assert Security.of("127.0.0.1").access(None) is Access.ALL
+    assert Security.of("0.0.0.0", TOKEN).who(LISTEN).access is Access.NONE
+    assert Security.of("127.0.0.1").who(None).access is Access.ALL
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,12 @@ from safa_server.metrics import Registry
 from safa_server.runner import Runner
 from safa_server.security import Security, tls_context
 from safa_server.stations import Stations
+from safa_server.tenants.book import Revocation
+from safa_server.tenants.book_file import revoke
 from safa_server.websocket import Front
 from safa_stream.models.builtin.runtime import load_builtin
 from tests.server.certificates import make_certificates
+from tests.server.tenants_rig import Tenancy
 
 KEY = "a-key-for-tests"
 ADDRESS = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateMusic"
@@ -52,9 +55,9 @@ def whole_server(stations: Stations) -> Front:
     """The server's port with the endpoint on it; the key is the server's token."""
     security, metrics = Security.of("127.0.0.1", KEY), Registry()
     pages = Http(stations, security, metrics, Path("nowhere"), lambda: None, lambda: {})
-    route = lyria_route(stations, LyriaSettings(authorised=security.permits))
+    route = lyria_route(stations, LyriaSettings())
     hub = Hub(stations, security, Limits(), metrics)
-    return Front(hub, pages, lambda socket, access: Connection(socket, hub, access), [route])
+    return Front(hub, pages, lambda socket, who: Connection(socket, hub, who), [route])
 
 
 @asynccontextmanager
@@ -201,37 +204,27 @@ def converse(
     stations: Stations,
     talk: Callable[[Client], Awaitable[None]],
     address: str = ADDRESS,
-    key: str = KEY,
     **settings: Any,
 ) -> None:
     """One client's talk with the endpoint."""
 
     async def run() -> None:
-        configured = LyriaSettings(authorised=lambda given: given == KEY, **settings)
-        async with serving(stations, configured) as port:
-            headers = {"x-goog-api-key": key} if key else {}
-            async with connect(f"ws://127.0.0.1:{port}{address}", additional_headers=headers, proxy=None) as socket:
+        async with serving(stations, LyriaSettings(**settings)) as port:
+            async with connect(f"ws://127.0.0.1:{port}{address}", proxy=None) as socket:
                 await talk(Client(socket))
 
     asyncio.run(run())
-
-
-@pytest.mark.parametrize(("key", "query"), [("wrong", ""), ("", ""), ("", "?key=wrong")])
-def test_a_wrong_key_is_turned_away(runner: Runner, key: str, query: str) -> None:
-    async def talk(client: Client) -> None:
-        code, reason = await client.closing()
-        assert code == 1008 and "API key is not valid" in reason
-
-    converse(Stations(runner), talk, ADDRESS + query, key)
 
 
 def test_the_servers_port_asks_for_the_key(runner: Runner) -> None:
     async def knock() -> None:
         async with whole_server(Stations(runner)).listen("127.0.0.1", 0) as port:
             address = f"ws://127.0.0.1:{port}/{ADDRESS}"
-            with pytest.raises(InvalidStatus) as caught:
-                await connect(f"{address}?key=wrong", proxy=None)
-            assert caught.value.response.status_code == 401
+            for key, query in (("wrong", ""), ("", ""), ("", "?key=wrong")):
+                headers = {"x-goog-api-key": key} if key else {}
+                with pytest.raises(InvalidStatus) as caught:
+                    await connect(address + query, additional_headers=headers, proxy=None)
+                assert caught.value.response.status_code == 401
             async with connect(f"{address}?key={KEY}", proxy=None) as socket:
                 client = Client(socket)
                 await client.tell(SETUP)
@@ -245,7 +238,36 @@ def test_the_key_may_stand_in_the_address(runner: Runner) -> None:
         await client.tell(SETUP)
         assert await client.hear() == {"setupComplete": {}}
 
-    converse(Stations(runner), talk, f"/{ADDRESS}?key={KEY}", "")
+    converse(Stations(runner), talk, f"/{ADDRESS}?key={KEY}")
+
+
+def test_a_tenants_key_plays_the_tenants_session(runner: Runner, tmp_path: Path) -> None:
+    tenancy = Tenancy(tmp_path, sessions=1)
+
+    async def play() -> None:
+        stations, metrics = Stations(runner, tenants=tenancy.security.tenants), Registry()
+        pages = Http(stations, tenancy.security, metrics, Path("nowhere"), lambda: None, lambda: {})
+        hub = Hub(stations, tenancy.security, Limits(), metrics)
+        token, id = tenancy.issued("a")
+        routes = [lyria_route(stations, LyriaSettings())]
+        front = Front(hub, pages, lambda socket, who: Connection(socket, hub, who), routes)
+        async with front.listen("127.0.0.1", 0) as port:
+            address = f"ws://127.0.0.1:{port}{ADDRESS}?key="
+            async with connect(address + token, proxy=None) as one, connect(address + token, proxy=None) as two:
+                await Client(one).tell(SETUP, RAIN, PLAY)
+                while not stations.all():
+                    await asyncio.sleep(0.01)
+                assert [station.tenant for station in stations.all()] == ["a"]
+                await Client(two).tell(SETUP, RAIN, PLAY)
+                await two.wait_closed()
+                assert two.close_code == 1013 and "quota 'sessions'" in str(two.close_reason)
+                revoke(tenancy.path, Revocation(id=id))
+                await one.wait_closed()
+                assert (one.close_code, one.close_reason) == (1008, "the token was revoked")
+                while stations.all():
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(play(), 60))
 
 
 @pytest.mark.parametrize(

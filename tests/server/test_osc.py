@@ -13,7 +13,7 @@ import pytest
 from pythonosc.osc_message import OscMessage
 
 from safa_server.blocks import Block
-from safa_server.osc import OscSettings
+from safa_server.osc_reception import OscSettings
 from safa_server.osc_sockets import UdpEndpoint
 from safa_server.requests import OpenRequest
 from safa_stream.session.messages import Applied, Event

@@ -15,7 +15,7 @@ from pythonosc import slip
 from pythonosc.osc_message import OscMessage
 
 from safa_server import osc_sockets
-from safa_server.osc import OscSettings
+from safa_server.osc_reception import OscSettings
 from safa_server.requests import OpenRequest
 from safa_stream.errors import UsageError
 from tests.server.osc_rig import LONGEST_TEST, Wire, bundle, live, on_air, packet, peer, playing

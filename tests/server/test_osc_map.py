@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pythonosc import slip
 
+from safa_server.bucket import Bucket
 from safa_server.osc_clock import SampleClock
 from safa_server.osc_documents import table_as_html, table_as_list, table_as_markdown
 from safa_server.osc_map import ROOT, SPELLINGS, address_table
 from safa_server.osc_packet import Framing, PacketError, read_packet, write_message
-from safa_server.osc_peers import Bucket, Gate, Rates, plain_address, same_host
+from safa_server.osc_peers import Gate, Rates, plain_address, same_host
 from safa_server.osc_read import Present, Request, Service, at_time, read_request
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.scene import parse_prompts

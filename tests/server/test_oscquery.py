@@ -22,8 +22,9 @@ from zeroconf import ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from safa_server import discovery
-from safa_server.osc import OscServer, OscSettings
+from safa_server.osc import OscServer
 from safa_server.osc_map import ROOT, address_table
+from safa_server.osc_reception import OscSettings
 from safa_server.osc_tree import find, tree, value_of
 from safa_server.oscquery import LARGEST_LISTENED, OscQuery, serve_oscquery
 from safa_server.security import Security

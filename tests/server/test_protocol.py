@@ -77,7 +77,7 @@ def test_references_of_the_document_lead_to_messages() -> None:
 def test_schemas_hold_the_fields_and_ranges_of_the_code() -> None:
     for name, kind in REQUESTS.items():
         found = schema.message_schema(name)
-        assert set(found["properties"]) == {"type", "id"} | {slot.name for slot in slots(kind)}
+        assert set(found["properties"]) == {"type", "id", "traceparent"} | {slot.name for slot in slots(kind)}
         assert set(found["required"]) == {"type"} | {slot.name for slot in slots(kind) if slot.required}
         assert found["additionalProperties"] is False
     gain = schema.message_schema("mix")["properties"]["gain"]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from safa_server.security import Security, is_loopback, new_token, same, tls_context, token_in
+from safa_server.secret import new_token
+from safa_server.security import Security, is_loopback, same, tls_context, token_in
 from safa_stream.errors import UsageError
 from tests.server.certificates import make_certificates
 from tests.server.ws_rig import Rig, client, quiet_log, run, serving
@@ -53,7 +54,7 @@ def test_beyond_loopback_a_token_is_required() -> None:
     for host in ("0.0.0.0", "192.168.1.7", "::", "example.org"):
         with pytest.raises(UsageError, match="set a token, or bind to 127.0.0.1"):
             Security.of(host)
-        assert Security.of(host, TOKEN).permits(TOKEN)
+        assert Security.of(host, TOKEN).who(TOKEN).operates
     for weak in ("short", "with\nlines", "smörgås-bord"):
         with pytest.raises(UsageError, match="at least 8 characters"):
             Security.of("0.0.0.0", weak)
@@ -66,7 +67,7 @@ def test_tokens_are_compared_whole() -> None:
     for given in (None, "", "ab", "abcd", "ABC", "\ud800"):
         assert not same(given, "abc")
     assert not same("", "") and not same("None", None)
-    assert not Security(TOKEN).permits(None) and Security().permits(None)
+    assert not Security(TOKEN).who(None).operates and Security().who(None).operates
     assert len({new_token() for _ in range(50)}) == 50 and len(new_token()) >= 32
 
 

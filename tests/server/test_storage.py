@@ -13,6 +13,7 @@ import pytest
 from safa_server import disk
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
+from safa_server.secret import Secret
 from safa_server.storage import DESCRIPTION, SNAPSHOT, Storage
 from safa_stream.session import snapshots
 from tests.server.ws_rig import BLOCK, toy_48k
@@ -44,7 +45,7 @@ def test_a_snapshot_under_way_never_replaces_what_came_after_it(
     live = Live(begun(model, "low"), 2.0, urgent=True)
     go.set()
     under_way.set()
-    kept.begin(live, "one", "token", OpenRequest("low")).close()
+    kept.begin(live, "one", Secret.of("token"), OpenRequest("low")).close()
     go.clear()
     under_way.clear()
 
@@ -75,7 +76,7 @@ def test_a_journal_of_months_is_not_held_in_memory(tmp_path: Path) -> None:
     model = toy_48k()
     kept = Storage(tmp_path, model)
     live = Live(begun(model, "low"), 2.0, urgent=True)
-    journal = kept.begin(live, "one", "token", OpenRequest("low", name="main"))
+    journal = kept.begin(live, "one", Secret.of("token"), OpenRequest("low", name="main"))
     journal.write(live.session.journal())
     kept.leave(live)
     # How far it was heard, as it is said every now and then.

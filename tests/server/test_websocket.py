@@ -174,7 +174,7 @@ def test_the_machine_s_bound_is_an_answer_with_a_time() -> None:
             refused = await two.ask("open", scene="low")
             assert refused["code"] == "admission" and refused["retry_after"] > 0
             assert (await two.ask("open", scene="low", pacing="pull"))["type"] == "opened"
-            assert rig.metrics.value("safa_sessions_refused_total", reason="admission") == 1
+            assert rig.metrics.value("safa_sessions_refused_total", reason="speed") == 1
 
     with quiet_log():
         run(test())

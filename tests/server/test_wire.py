@@ -62,6 +62,18 @@ def test_the_id_is_kept() -> None:
         assert refused(json.dumps({"type": "play", "id": wrong})).field == "id"
 
 
+def test_a_place_in_the_clients_trace_goes_along() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for message in (m.Mix(layer=0), control.Ping(client_clock=1), control.Open(scene="rain")):
+        assert str(read(parse(write(message, 3, trace))).trace) == trace
+        assert read(parse(write(message, 3))).trace is None
+    assert read({"type": "play", "traceparent": None}).trace is None
+    for wrong in (7, "", trace[:-1], {}, True):
+        with pytest.raises(WireError, match="traceparent") as error:
+            read({"type": "play", "traceparent": wrong})
+        assert (error.value.code, error.value.field) == ("bad_value", "traceparent")
+
+
 @pytest.mark.parametrize(
     ("text", "code", "field"),
     [

@@ -24,6 +24,7 @@ from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security
 from safa_server.stations import Stations
+from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.websocket import Front, Route
 from safa_stream.models.interface import Model
 from tests.toy import FACTS, ToyDecoder, ToyModel
@@ -65,15 +66,16 @@ async def serving(
     layers: int = 64,
     osc: Callable[[Literal["html", "json"]], str] | None = None,
     session_seconds: float | None = None,
+    observer: Observer = NOBODY,
 ) -> AsyncIterator[Rig]:
     """The server, bound to 127.0.0.1."""
-    runner = Runner(model or toy_48k(), largest_layers=layers)
+    runner = Runner(model or toy_48k(), layers, observer)
     runner.start()
-    stations, metrics = Stations(runner), Registry()
     security = security or Security.of("127.0.0.1")
+    stations, metrics = Stations(runner, tenants=security.tenants), Registry()
     hub = Hub(stations, security, limits or Limits(), metrics, session_seconds)
     http = Http(stations, security, metrics, folder or Path("nothing"), lambda: None, document, osc)
-    front = Front(hub, http, lambda socket, access: Connection(socket, hub, access), routes)
+    front = Front(hub, http, lambda socket, who: Connection(socket, hub, who), routes)
     try:
         async with front.listen("127.0.0.1", 0, tls) as port:
             yield Rig(port, hub, front, stations, metrics, "wss" if tls else "ws")

@@ -16,6 +16,7 @@ from safa_exporters.graph import About, Axis, Graph, Part, Sampling
 from safa_exporters.viewing import view
 from safa_stream.models.builtin.decoder import TextureDecoder
 from safa_stream.models.builtin.features import SAMPLE_RATE
+from safa_stream.models.builtin.guiding import STEADINESS
 from safa_stream.models.builtin.network import INPUTS
 from safa_stream.models.builtin.networks import NetworkConfig, build
 from safa_stream.models.builtin.runtime import BuiltinModel, floats
@@ -124,6 +125,7 @@ def _fused(
         "context": np.zeros_like(flat["x"]),
         "known": nothing,
         "table": np.array([row], np.float32),
+        "shaping": np.array([model.rules(told.conditioning)[0][STEADINESS:]], np.float32),
         "cached_x": flat["x"],
         "cached_h": flat["h"],
         "taken": nothing,

@@ -15,7 +15,7 @@ from safa_stream.models.backends.spec import AUTO, Backend
 from safa_stream.models.builtin.conditioning import Component, ConditionEncoder, StyleBank
 from safa_stream.models.builtin.decoder import TextureDecoder, open_decoder
 from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, Array, LatentMap, split_tokens
-from safa_stream.models.builtin.guiding import guided, guiding_rows
+from safa_stream.models.builtin.guiding import combined, guided, guiding_rows
 from safa_stream.models.builtin.network import Network, open_network
 from safa_stream.models.builtin.phases import patch_phases
 from safa_stream.models.builtin.text import TextEncoder
@@ -92,7 +92,7 @@ class BuiltinModel:
         )
 
     def _told(self, components: list[Component]) -> Conditioning:
-        """One row: the condition [1, D], and how it is guided [1, 3], the components' mean by their weights."""
+        """One row: the condition [1, D], and how it is guided [1, 5], the components' mean by their weights."""
         row = self.unguided
         if components:
             weights = np.array([component.weight for component in components], np.float32)
@@ -156,8 +156,9 @@ class BuiltinModel:
             known_frames,
         )
         clean = estimated[rows, back]
+        rules = self.rules(conditioning)
         for place, row in enumerate(guided):
-            clean[row] = clean[batch + place] + scale[row] * (clean[row] - clean[batch + place])
+            clean[row] = combined(clean[row], clean[batch + place], scale[row], rules[row])
         shaped = clean[:batch].reshape(batch, length, channels, bins)
         return shaped.transpose(0, 2, 1, 3) if self.torch_device is None else shaped.permute(0, 2, 1, 3)
 
@@ -197,8 +198,12 @@ class BuiltinModel:
 
     def guided(self, conditioning: Conditioning, guidance: Sequence[float], levels: Sequence[float]) -> list[float]:
         """Each row's guidance as it is carried out: with its sounds' emphasis, and 1 outside their noise levels."""
-        rows = np.asarray(self.to_numpy(conditioning.tensors["guiding"])).tolist()
-        return [guided(*each) for each in zip(guidance, levels, rows, strict=True)]
+        return [guided(*each) for each in zip(guidance, levels, self.rules(conditioning), strict=True)]
+
+    def rules(self, conditioning: Conditioning) -> list[list[float]]:
+        """How each row is guided, see guiding.py."""
+        found: list[list[float]] = np.asarray(self.to_numpy(conditioning.tensors["guiding"])).tolist()
+        return found
 
     def solver(self, steps: int) -> SolverTable:
         """DPM-Solver++ 2M over `steps` network evaluations on the shifted flow schedule."""

@@ -1,4 +1,4 @@
-"""Who makes the files of a batch: processes of this machine, each with its own model.
+"""Who makes the files of a batch, and the usual answer: processes of this machine, each with its own model.
 
 A worker that dies takes its jobs of the moment with it; they are tried again, once, in new processes.
 """
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from safa_stream.models.interface import Model
 from safa_stream.rendering.batch.jobs import Job
 from safa_stream.rendering.batch.ledger import Entry
 from safa_stream.rendering.render import render
+from safa_stream.rendering.source import Progress
 
 #: How often a job is begun at most, where workers die.
 TRIES = 2
@@ -93,18 +94,21 @@ class Processes:
         return str(Backend(threads=max(1, (os.cpu_count() or 1) // self.count)))
 
 
-def make(job: Job, folder: Path, backend: str) -> Entry:
-    """Make one file in this process; what cannot be made is an entry with the reason."""
+def make(job: Job, folder: Path, backend: str, report: Callable[[Progress], None] | None = None) -> Entry:
+    """Make one file in this process; what cannot be made is an entry with the reason.
+
+    report: told of progress; a SafaError that it raises ends the job, and nothing of the file stays.
+    """
     began = time.perf_counter()
     output = job.output(folder)
     path = folder / job.out
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        sweep(path)
         made = render(
             job.scene, job.seconds, output.path, model=_model(job.scene.model, backend), rate=job.rate,
             channels=job.channels, channel_map=job.channel_map, file_format=job.file_format, bits=job.bits,
-            lufs=job.lufs, spectrogram=output.spectrogram, force=True,
+            lufs=job.lufs, spectrogram=output.spectrogram, force=True, report=report,
         )  # fmt: skip
     except (SafaError, OSError, MemoryError) as error:
         said = str(error) or type(error).__name__
@@ -124,8 +128,8 @@ def _leave_signals() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
-def _sweep(path: Path) -> None:
-    """Remove what a worker that was killed had begun of a file."""
+def sweep(path: Path) -> None:
+    """Remove what a worker that was killed had begun of a job's file."""
     for left in path.parent.glob(f".{escape(path.name)}.*.part"):
         left.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from dataclasses import dataclass
@@ -167,11 +168,11 @@ class Bridge:
         self._answered = False
         log.info("starting safa-stream serve on port %d", self._settings.port)
         flags = ["serve", "--port", str(self._settings.port), "--quiet", *self._settings.serve]
-        if self._settings.token:
-            flags += ["--token", self._settings.token]
+        # Other users of the machine see flags, and no variables.
+        variables = {**os.environ, "SAFA_TOKEN": self._settings.token} if self._settings.token else None
         self._process = await asyncio.create_subprocess_exec(
             # In a session of its own: Ctrl-C comes to this process only, which then ends the server in order.
-            sys.executable, "-c", _COMMAND, *flags, stdin=DEVNULL, stdout=DEVNULL, start_new_session=True
+            sys.executable, "-c", _COMMAND, *flags, stdin=DEVNULL, stdout=DEVNULL, start_new_session=True, env=variables
         )  # fmt: skip
 
     async def _stop_server(self) -> None:

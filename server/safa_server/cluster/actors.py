@@ -18,8 +18,9 @@ from safa_server.cluster.engine import Engine, EngineSettings
 from safa_server.cluster.head import Head, HeadSettings, Route
 from safa_server.cluster.vault import Saved, Vault
 from safa_server.serve import set_up_logging
+from safa_server.tenants.quotas import Usage
 from safa_stream.errors import FailureError, SafaError
-from safa_stream.rayclusters import library, one_line
+from safa_stream.rayclusters import NAMESPACE, library, one_line
 
 log = logging.getLogger("safa_server.cluster")
 
@@ -50,7 +51,7 @@ class EngineActor:
         set_up_logging(log_level, as_json=False)
         ray = library()
         host = "127.0.0.1" if alone else str(ray.util.get_node_ip_address())
-        vault = ray.get_actor(VAULT)
+        vault = ray.get_actor(VAULT, namespace=NAMESPACE)
 
         waiting: deque[Any] = deque()
 
@@ -168,10 +169,10 @@ class HeadActor:
         if self._begun:
             return
         self._begun = True
-        there = [name for name in self._ray.util.list_named_actors() if name.startswith(ENGINE)]
+        named = [(one["namespace"], one["name"]) for one in self._ray.util.list_named_actors(all_namespaces=True)]
         known = []
-        for name in there:
-            port = RayEngine(self._ray.get_actor(name))
+        for name in [name for place, name in named if place == NAMESPACE and name.startswith(ENGINE)]:
+            port = RayEngine(self._ray.get_actor(name, namespace=NAMESPACE))
             try:
                 await port.facts()
             except Exception as error:
@@ -189,6 +190,11 @@ class HeadActor:
         await self.start()
         return await self._head.place(rows, without)
 
+    async def usage(self, tenant: str) -> Usage:
+        """See Head."""
+        await self.start()
+        return await self._head.usage(tenant)
+
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """See Head."""
         await self.start()
@@ -198,6 +204,11 @@ class HeadActor:
         """See Head."""
         await self.start()
         return await self._head.broken(session, engine, epoch, seconds)
+
+    async def oldest(self) -> str | None:
+        """See Head."""
+        await self.start()
+        return await self._head.oldest()
 
     async def status(self) -> dict[str, Any]:
         """See Head."""
@@ -231,6 +242,7 @@ class HeadActor:
     def _actor(self, kind: type, name: str, cpus: float, restarts: int, gpus: float = 0.0) -> Any:
         return self._ray.remote(kind).options(
             name=name,
+            namespace=NAMESPACE,
             get_if_exists=name == VAULT,
             lifetime="detached",
             num_cpus=cpus,
@@ -251,8 +263,10 @@ class RayHead:
     def begun(cls, settings: ClusterSettings) -> RayHead:
         """The cluster's head, begun with these settings where there is none."""
         ray = library()
-        options = {"name": HEAD, "get_if_exists": True, "lifetime": "detached", "num_cpus": 0, "max_restarts": -1}
-        return cls(ray.remote(HeadActor).options(max_concurrency=AT_ONCE, **options).remote(settings))
+        # Whose process it is that asks, one of Ray Serve or another: the cluster is the same one.
+        named = {"name": HEAD, "namespace": NAMESPACE, "get_if_exists": True, "lifetime": "detached"}
+        options = {**named, "num_cpus": 0, "max_restarts": -1, "max_concurrency": AT_ONCE}
+        return cls(ray.remote(HeadActor).options(**options).remote(settings))
 
     async def start(self) -> ClusterSettings:
         """Wait until it can be asked; gives what the cluster was begun with."""
@@ -265,6 +279,11 @@ class RayHead:
         found: Route | None = await self._ask(self._handle.place.remote, rows, tuple(without))
         return found
 
+    async def usage(self, tenant: str) -> Usage:
+        """See Head."""
+        found: Usage = await self._ask(self._handle.usage.remote, tenant)
+        return found
+
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """See Head."""
         found: Route | None = await self._ask(self._handle.where.remote, session, seconds)
@@ -273,6 +292,11 @@ class RayHead:
     async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None:
         """See Head."""
         found: Route | None = await self._ask(self._handle.broken.remote, session, engine, epoch, seconds)
+        return found
+
+    async def oldest(self) -> str | None:
+        """See Head."""
+        found: str | None = await self._ask(self._handle.oldest.remote)
         return found
 
     async def status(self) -> dict[str, Any]:

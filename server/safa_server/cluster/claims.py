@@ -40,8 +40,8 @@ def claim(folder: Path, session_id: str, epoch: int, disk: Disk | None = None) -
     """Make the folder of an epoch and copy there what the newest earlier one has; gives the folder.
 
     The journal is copied last: what is read from it later is no older than any snapshot. Raises SnapshotError where
-    somebody has claimed this epoch or a later one, or there is nothing to go on from, and OSError where the disk does not
-    take the copies: the claim is given back then, so that a later one goes on from what is whole.
+    somebody has claimed this epoch or a later one, or there is nothing to go on from, and OSError where the disk does
+    not take the copies: the claim is given back then, so that a later one goes on from what is whole.
     """
     known = epochs(folder, session_id)
     if not known:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 #: An engine that has not reported for so long is given up, seconds.
 PATIENCE = 3.0
+#: Of a session of which nothing else is known, samples a second; it tells its own with the next report.
+RATE = 48_000
 #: A session with less sound ahead than this is short of it, and stays where it is, seconds.
 LEAST_LEAD = 2.0
 #: An engine so much fuller than another, in shares of their room, gives it sessions.
@@ -22,7 +24,8 @@ FULL, EMPTY = 0.85, 0.5
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
     """What an engine says of a session. position: the next sample to leave; lead: seconds of sound ready ahead; rows:
-    layers times groups of channels, what it costs; urgent: whether its clock waits for nobody."""
+    layers times groups of channels, what it costs; urgent: whether its clock waits for nobody; tenant: whose it is,
+    None the operator's; layers: those that wait for their time as well."""
 
     epoch: int
     position: int
@@ -31,6 +34,8 @@ class SessionFacts:
     rows: int
     urgent: bool
     playing: bool
+    tenant: str | None = None
+    layers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +234,9 @@ def orphaned(directory: Directory, session: str) -> Directory:
     """The engine that a session was handed to did not get it: it is nobody's."""
     held = replace(directory.sessions[session], engine=None, confirmed=True)
     return replace(directory, sessions={**directory.sessions, session: held})
+
+
+def heard_of(directory: Directory, session: str, epoch: int, now: float) -> Directory:
+    """A front end had a session at an engine that is gone before it told of it."""
+    facts = SessionFacts(epoch, 0, RATE, 0.0, 1, urgent=False, playing=True)
+    return replace(directory, sessions={**directory.sessions, session: Holding(None, epoch, facts, now)})

@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection
 
 from safa_server.cluster.claims import FIRST, claim, epochs, forget_before, place_of
 from safa_server.cluster.directory import EngineFacts, SessionFacts
+from safa_server.cluster.osc_door import OscDoors
 from safa_server.cluster.passes import EngineSecurity
 from safa_server.cluster.storage import ClaimedStorage
 from safa_server.cluster.vault import Saved, lines_of, saved_of, write_files
@@ -24,13 +25,15 @@ from safa_server.hub import Hub
 from safa_server.limits import Limits
 from safa_server.metrics import Registry
 from safa_server.observe import observe
+from safa_server.principal import Principal
 from safa_server.runner import Runner
 from safa_server.schema import document
-from safa_server.security import Access
 from safa_server.serve import page_folder
 from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.storage import AGAIN_SECONDS
+from safa_server.telemetry.observer import NOBODY, Observer
+from safa_server.telemetry.tracing import TraceSettings, Tracing
 from safa_server.websocket import Front
 from safa_stream.errors import OutputError, SnapshotError
 from safa_stream.models import load
@@ -61,13 +64,14 @@ class EngineSettings:
     layers: int | None = None
     session_seconds: float | None = None
     limits: Limits = Limits()
+    trace: TraceSettings | None = None
 
 
 class Engine:
     """See the module. Lives on one event loop.
 
-    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so; models: gives
-    the model of a name on a backend; clock: in seconds, as time.monotonic.
+    keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so; loading:
+    gives the model of a name on a backend; clock: in seconds, as time.monotonic.
     """
 
     def __init__(
@@ -75,13 +79,13 @@ class Engine:
         settings: EngineSettings,
         keep: Callable[[Saved], None] = lambda saved: None,
         fetch: Callable[[str], Awaitable[Saved | None]] | None = None,
-        models: Callable[[str, str], Model] = load,
+        loading: Callable[[str, str], Model] = load,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
-        self._models, self._disk, self._clock = models, disk, clock
-        self._keep, self._fetch = keep, fetch
+        self._keep, self._fetch, self._loading = keep, fetch, loading
+        self._disk, self._clock = disk, clock
         self._told: dict[str, int] = {}
         self._stack = AsyncExitStack()
         self._epochs: dict[str, int] = {}
@@ -90,10 +94,15 @@ class Engine:
     async def start(self) -> str:
         """Load the model, measure this machine, take connections; gives the WebSocket's address. Raises SafaError."""
         settings = self.settings
-        model = await asyncio.to_thread(self._models, settings.model, settings.backend)
+        model = await asyncio.to_thread(self._loading, settings.model, settings.backend)
         self._model = f"{model.facts.name} {model.facts.version}"
         self._storage = ClaimedStorage(settings.folder, model, self._snapshot, self._disk)
-        self._runner = Runner(model, settings.layers)
+        observer: Observer = NOBODY
+        if settings.trace is not None:
+            tracing = Tracing(settings.trace)
+            self._stack.push_async_callback(asyncio.to_thread, tracing.close)
+            observer = tracing.observer
+        self._runner = Runner(model, settings.layers, observer)
         await asyncio.to_thread(self._runner.start)
         self._stack.callback(self._runner.stop)
         self._stations = Stations(self._runner, settings.sessions, self._storage, self._clock)
@@ -101,7 +110,9 @@ class Engine:
         self.registry = Registry()
         self._hub = Hub(self._stations, security, settings.limits, self.registry, settings.session_seconds)
         http = Http(self._stations, security, self.registry, page_folder(), lambda: None, document)
-        port = await self._stack.enter_async_context(Front(self._hub, http, self._serve).listen(settings.host, 0))
+        self._doors = OscDoors(self._stations)
+        front = Front(self._hub, http, self._serve, [self._doors.route])
+        port = await self._stack.enter_async_context(front.listen(settings.host, 0))
         watching = asyncio.create_task(observe(self.registry, self._runner, self._stations, None), name="metrics")
         self._stack.callback(watching.cancel)
         telling = asyncio.create_task(self._tell_lines(), name="journals")
@@ -131,8 +142,8 @@ class Engine:
         """Go on with a session that another engine had. due: the sample that ought to leave about now; lost: that
         engine is gone, so front ends may miss some of what it sent last.
 
-        Raises SnapshotError where somebody else was faster, or its files are not there or damaged; OutputError where the
-        disk does not take them now.
+        Raises SnapshotError where somebody else was faster, or its files are not there or damaged; OutputError where
+        the disk does not take them now.
         """
         try:
             place = await self._files(session_id, epoch)
@@ -177,6 +188,7 @@ class Engine:
     def _let_go(self, session_id: str) -> None:
         self._epochs.pop(session_id, None)
         self._told.pop(session_id, None)
+        self._doors.moved(session_id)
 
     async def _files(self, session_id: str, epoch: int) -> Path:
         """Claim a session's files; where this node does not see them, they are written from the cluster's memory."""
@@ -216,11 +228,19 @@ class Engine:
                         self._told[session] = told + len(saved.lines)
                         self._keep(saved)
 
-    def _serve(self, socket: ServerConnection, access: Access) -> Connection:
-        return Connection(socket, self._hub, access)
+    def _serve(self, socket: ServerConnection, who: Principal) -> Connection:
+        return Connection(socket, self._hub, who)
 
     def _session(self, station: Station) -> SessionFacts:
         epoch = self._epochs.setdefault(station.id, FIRST)
         return SessionFacts(
-            epoch, station.position, station.rate, station.lead, station.rows, station.pacing == "live", station.playing
+            epoch,
+            station.position,
+            station.rate,
+            station.lead,
+            station.rows,
+            station.pacing == "live",
+            station.playing,
+            station.tenant,
+            station.layers,
         )

@@ -7,24 +7,27 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
+from safa_server.cluster.desk import Client, Desk, Switchboard
 from safa_server.cluster.metrics_text import merged
 from safa_server.cluster.passes import pass_for
-from safa_server.cluster.relay import Desk, Relay, Switchboard
+from safa_server.cluster.relay import Relay
+from safa_server.guests import Guests
 from safa_server.http import TEXT, Http, HttpRequest, HttpResponse, refusal, unauthorized
 from safa_server.limits import Limits
 from safa_server.metrics import CONTENT_TYPE, Registry
+from safa_server.osc_reception import OscCounts, OscReception
+from safa_server.principal import OPERATOR, Access, Principal
 from safa_server.schema import document
-from safa_server.security import Access, Security, token_in
-from safa_server.serve import page_folder
+from safa_server.security import Security, token_in
+from safa_server.serve import osc_table, page_folder
 from safa_server.station import Station
 from safa_server.websocket import Front
 from safa_server.wire import write
@@ -47,34 +50,57 @@ class Overseer(Switchboard, Protocol):
 class Lobby:
     """What the port needs beside the desk: who is there, so that all can be told of the end."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, desk: Desk, osc: OscReception | None = None) -> None:
+        self.desk, self._osc = desk, osc
+        self._counted = OscCounts()
         self.limits, self.metrics, self.security = desk.limits, desk.metrics, desk.security
-        self._there: set[ServerConnection] = set()
+        self.guests = Guests(desk.security, desk.metrics)
+        self.there: set[Client] = set()
         self._telling: set[asyncio.Task[None]] = set()
 
-    def serve(self, socket: ServerConnection, access: Access) -> Relay:
+    def serve(self, client: Client, who: Principal) -> Visit:
         """A client."""
-        self._there.add(socket)
-        socket.connection_lost_waiter.add_done_callback(lambda _: self._there.discard(socket))
-        return Relay(socket, self.desk, access)
+        return Visit(self, client, who)
 
     def sweep(self) -> None:
-        """Sessions are the engines' to look after."""
-        self.metrics.set("safa_front_clients", len(self._there))
+        """Sessions are the engines' to look after; who may not be here any more is cut here."""
+        self.guests.sweep()
+        self.metrics.set("safa_front_clients", len(self.there))
+        if self._osc is not None:
+            now, before = self._osc.counts, self._counted
+            self.metrics.add("safa_osc_messages_total", now.messages - before.messages)
+            self.metrics.add("safa_osc_refused_total", now.errors - before.errors)
+            self._counted = replace(now)
 
     def tell_all(self, reason: str) -> None:
         """Say to every client that the front end is about to close its connection."""
         told = write(control.Closing(reason=reason))
-        for socket in list(self._there):
-            task = asyncio.ensure_future(_say(socket, told))
+        for client in list(self.there):
+            task = asyncio.ensure_future(_said(client, told))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
 
-async def _say(socket: ServerConnection, message: str) -> None:
-    with suppress(ConnectionClosed):  # it has gone by itself
-        await socket.send(message)
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A client as it is served, who is there meanwhile."""
+
+    lobby: Lobby
+    client: Client
+    who: Principal
+
+    async def run(self) -> None:
+        """Serve it until it goes, or its session ends."""
+        self.lobby.there.add(self.client)
+        try:
+            await Relay(self.client, self.lobby.desk, self.who, self.lobby.guests).run()
+        finally:
+            self.lobby.there.discard(self.client)
+
+
+async def _said(client: Client, text: str) -> None:
+    with suppress(ConnectionClosed):
+        await client.send(text)
 
 
 class NoSessions:
@@ -108,22 +134,26 @@ class FrontHttp(Http):
         if request.method == "GET" and self.security.knows_host(request.headers.get("host")):
             if path.startswith("/sessions/"):
                 return self._from_engine(path, given)
-            if path == "/metrics" and self.security.access(given) is Access.ALL:
+            if path == "/metrics" and self.security.who(given).operates:
                 return self._all_metrics()
         return Http.respond(self, request)
 
     async def _from_engine(self, path: str, given: str | None) -> HttpResponse:
         assert self.head is not None
-        access = self.security.access(given)
-        if access is Access.NONE and given is None:
-            return unauthorized()
+        who = self.security.who(given)
+        if who.access is Access.NONE and given is None:
+            return unauthorized(who.refusal)
         try:
             route = await self.head.where(path.split("/")[2])
             if route is None:
+                if who.access is Access.NONE:
+                    return unauthorized(who.refusal)
                 return refusal(HTTPStatus.NOT_FOUND, "there is no such session or loop")
             # A session's own token is for its engine to look at.
-            token = given if access is Access.NONE else pass_for(self.secret, access)
-            return await fetched(route.url, quote(path), token or "")
+            token = given if who.access is Access.NONE else pass_for(self.secret, who)
+            answer = await fetched(route.url, quote(path), token or "")
+            # In the words of a session that is nowhere: whose it is concerns nobody else.
+            return unauthorized(who.refusal) if answer.status is HTTPStatus.UNAUTHORIZED else answer
         except (OSError, FailureError, TimeoutError) as error:
             return refusal(HTTPStatus.BAD_GATEWAY, f"the session's engine did not answer: {error}")
 
@@ -134,7 +164,7 @@ class FrontHttp(Http):
             engines = (await self.head.status())["engines"]
         except FailureError:
             engines = {}
-        token = pass_for(self.secret, Access.ALL)
+        token = pass_for(self.secret, OPERATOR)
 
         async def of(name: str, url: str) -> None:
             try:
@@ -170,6 +200,26 @@ async def fetched(url: str, path: str, token: str) -> HttpResponse:
     return HttpResponse(HTTPStatus(int(head[0].split()[1])), headers.get("content-type", TEXT), body, kept)
 
 
+def parts(
+    head: Overseer, secret: str, security: Security, limits: Limits, name: str, osc: OscReception | None = None
+) -> tuple[Lobby, FrontHttp]:
+    """What serves WebSockets and what answers requests, whoever has the port. name: of the front end, in metrics."""
+    metrics = Registry()
+    http = FrontHttp(
+        NoSessions(),
+        security,
+        metrics,
+        page_folder(),
+        lambda: None,
+        document,
+        osc=None if osc is None else osc_table,
+        head=head,
+        secret=secret,
+        name=name,
+    )
+    return Lobby(Desk(head, secret, security, limits, metrics), osc), http
+
+
 @asynccontextmanager
 async def front_end(
     host: str,
@@ -180,13 +230,11 @@ async def front_end(
     limits: Limits,
     name: str,
     tls: ssl.SSLContext | None = None,
+    osc: OscReception | None = None,
 ) -> AsyncIterator[int]:
-    """Serve clients within this context; gives the port. name: of the front end, in metrics. Raises FailureError."""
-    metrics = Registry()
-    lobby = Lobby(Desk(head, secret, security, limits, metrics))
-    http = FrontHttp(
-        NoSessions(), security, metrics, page_folder(), lambda: None, document, head=head, secret=secret, name=name
-    )
+    """Serve clients within this context; gives the port. name: of the front end, in metrics; osc: its OSC port, which
+    is open already. Raises FailureError."""
+    lobby, http = parts(head, secret, security, limits, name, osc)
     front = Front(lobby, http, lobby.serve)
     async with front.listen(host, port, tls) as found:
         yield found

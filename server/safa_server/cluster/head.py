@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from safa_server.cluster import directory as rules
 from safa_server.cluster.claims import Over
 from safa_server.cluster.directory import Directory, EngineFacts
+from safa_server.tenants.quotas import Usage
 from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
 
 log = logging.getLogger("safa_server.cluster.head")
@@ -62,11 +63,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """least, most: engines that there are; patience: seconds without a report after which an engine is given up."""
+    """least, most: engines that there are; patience: seconds without a report after which an engine is given up;
+    even: whether sessions are moved from full engines to empty ones."""
 
     least: int = 1
     most: int = 1
     patience: float = rules.PATIENCE
+    even: bool = True
 
 
 class Head:
@@ -121,6 +124,12 @@ class Head:
         self.directory = rules.promised(self.directory, engine, rows)
         return Route(engine, self.directory.engines[engine].facts.url, 1)
 
+    async def usage(self, tenant: str) -> Usage:
+        """What a tenant has on all engines, listeners aside."""
+        await self._ask_all()
+        own = [one.facts for one in self.directory.sessions.values() if one.facts.tenant == tenant]
+        return Usage(len(own), sum(facts.layers for facts in own))
+
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """Where a session is, waiting so long for one that changes hands; None where there is none of that name."""
         if session not in self.directory.sessions:
@@ -135,7 +144,17 @@ class Head:
         held = self.directory.sessions.get(session)
         if held is None or (held.engine, held.epoch) == (engine, epoch):
             await self._check(engine)
+        if session not in self.directory.sessions and engine not in self._ports:
+            # It began and was lost between two reports: its files say the rest.
+            self.directory = rules.heard_of(self.directory, session, epoch, self._clock())
+            self._spawn(self._rehome())
         return await self.where(session, seconds)
+
+    async def oldest(self) -> str | None:
+        """The operator's own session that has been there for the longest time, as far as is known; None for none."""
+        if not self.directory.sessions:
+            await self._ask_all()
+        return next((name for name, one in self.directory.sessions.items() if one.facts.tenant is None), None)
 
     async def status(self) -> dict[str, Any]:
         """Engines and sessions, as JSON."""
@@ -160,6 +179,8 @@ class Head:
 
     async def move(self, session: str, to: str | None = None) -> Route | None:
         """Let a session go on at another engine, the least loaded unless it is named. Raises ClusterError."""
+        if session not in self.directory.sessions:
+            await self._ask_all()
         held = self.directory.sessions.get(session)
         if held is None or held.engine is None:
             raise ClusterError(f"there is no session {session!r}, or it is changing hands")
@@ -346,7 +367,7 @@ class Head:
             try:
                 await self._rehome()
                 await self._scale()
-                uneven = rules.evened(self.directory)
+                uneven = rules.evened(self.directory) if self.settings.even else None
                 if uneven is not None:
                     await self.move(*uneven)
             except SafaError as error:

@@ -8,27 +8,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safa_server.security import Access, Security, same
+from safa_server.principal import NOBODY, Access, Principal
+from safa_server.security import Security, same
 
 _NAMES = {"none": Access.NONE, "listen": Access.LISTEN, "all": Access.ALL}
 
 
-def pass_for(secret: str, access: Access) -> str:
-    """The token of a front end that speaks for a client who may do this much."""
-    name = next(name for name, one in _NAMES.items() if one is access)
-    return f"{secret}.{name}"
+def pass_for(secret: str, who: Principal) -> str:
+    """The token of a front end that speaks for this client: what it may do, and whose it is (tenants have no dots)."""
+    name = next(name for name, one in _NAMES.items() if one is who.access)
+    return f"{secret}.{name}.{who.tenant or ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSecurity(Security):
     """The rules of an engine's port. `token` is the cluster's secret."""
 
-    def access(self, given: str | None) -> Access:
-        """What the client may do that a front end speaks for."""
-        secret, _, name = (given or "").rpartition(".")
-        return _NAMES.get(name, Access.NONE) if same(secret, self.token) else Access.NONE
+    def who(self, given: str | None) -> Principal:
+        """The client that a front end speaks for."""
+        secret, name, tenant = _parts(given)
+        return Principal(_NAMES[name], tenant or None) if same(secret, self.token) and name in _NAMES else NOBODY
 
     def knows(self, given: str | None) -> bool:
         """Is it one of the cluster's front ends that asks?"""
-        secret, _, name = (given or "").rpartition(".")
+        secret, name, _ = _parts(given)
         return same(secret, self.token) and name in _NAMES
+
+
+def _parts(given: str | None) -> tuple[str, str, str]:
+    rest, _, tenant = (given or "").rpartition(".")
+    secret, _, name = rest.rpartition(".")
+    return secret, name, tenant

@@ -11,44 +11,33 @@ import asyncio
 import json
 import logging
 import secrets
-import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from safa_server import control
+from safa_server.cluster.desk import Client, Desk
+from safa_server.cluster.dialling import dial
 from safa_server.cluster.engine import MOVED
+from safa_server.cluster.entrance import RETRY, Entered, Entrance
 from safa_server.cluster.head import Route
-from safa_server.cluster.passes import pass_for
-from safa_server.connection import refusal
 from safa_server.fields import WireError
+from safa_server.guests import Guests
 from safa_server.header import PLAIN, SIZES
-from safa_server.limits import Limits
-from safa_server.metrics import Registry
-from safa_server.security import Access, Security
-from safa_server.wire import Request, parse, read, request_id, write
-from safa_stream.errors import FailureError, SafaError
-from safa_stream.session.livescene import LiveScene
+from safa_server.principal import Access, Principal
+from safa_server.wire import parse, request_id, write
+from safa_stream.errors import FailureError
 
 log = logging.getLogger("safa_server.cluster.front")
 
 #: Without a frame for so long, a front end asks whether the engine still has the session, seconds.
 STALLED = 1.0
-#: Between two tries to join a session again.
-RETRY = 0.1
-#: How long an engine may take to answer.
-ANSWER_SECONDS = 10.0
-#: Engines that are tried for a new session.
-TRIES = 3
-#: What the system takes of an engine's sound before a front end reads it, bytes.
-RECEIVE_BUFFER = 32 << 10
 #: Answers of an engine that end a session for good, or this client's hearing of it; all others are a loss.
 _FINAL = frozenset((1000, 1008, 1009, 1013))
 #: What needs not be said again: it is said all the time, or made up for otherwise.
@@ -56,43 +45,10 @@ _PASSING = frozenset(("ack", "playhead", "grant"))
 _SEQUENCE_AT = 16
 
 
-class Client(Protocol):
-    """A WebSocket of a client, of whichever library. Iteration ends when the client has gone."""
-
-    def __aiter__(self) -> AsyncIterator[str | bytes]: ...
-
-    async def send(self, message: str | bytes) -> None:
-        """Waits while the client has too much to take. Raises ConnectionClosed."""
-        ...
-
-    async def close(self, code: int = 1000, reason: str = "") -> None: ...
-
-
-class Switchboard(Protocol):
-    """Who knows where sessions are: a head, wherever it runs. Raises FailureError where it cannot be asked."""
-
-    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None: ...
-
-    async def where(self, session: str, seconds: float = 0.0) -> Route | None: ...
-
-    async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What all relays of a front end share. secret: the cluster's."""
-
-    switchboard: Switchboard
-    secret: str
-    security: Security
-    limits: Limits
-    metrics: Registry
-
-
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """What a client hears, so that it can be joined again. by_grant: whether its grants may drive the session; until: the
-    sample of the session's clock up to which they let it go; last: number of the latest frame."""
+    """What a client hears, so that it can be joined again. by_grant: whether its grants may drive the session; until:
+    the sample of the session's clock up to which they let it go; last: number of the latest frame."""
 
     route: Route
     join: control.Join
@@ -102,10 +58,10 @@ class Hearing:
 
 
 class Relay:
-    """See the module. access: what the handshake's token allows."""
+    """See the module. who: who the handshake's token says it is."""
 
-    def __init__(self, client: Client, desk: Desk, access: Access) -> None:
-        self._client, self._desk, self._access = client, desk, access
+    def __init__(self, client: Client, desk: Desk, who: Principal, guests: Guests) -> None:
+        self._client, self._desk, self._who, self._guests = client, desk, who, guests
         self._name = secrets.token_hex(6)
         self._number = 0
         self._asked: dict[int, tuple[int | None, dict[str, Any]]] = {}
@@ -113,15 +69,18 @@ class Relay:
         self._hearing: Hearing | None = None
         self._linked = asyncio.Event()
         self._closing: str | None = None
+        self._cutting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve the client until it goes, or its session ends."""
         messages = aiter(self._client)
         patience = self._desk.limits.first_message_seconds
+        self._known_as(self._who)
         try:
             async with asyncio.timeout(patience):
-                entered = await self._enter(messages)
-            if entered:
+                entered = await Entrance(self._client, self._desk, self._who, self._known_as).enter(messages)
+            if entered is not None:
+                await self._begin(entered)
                 down = asyncio.create_task(self._down(), name="relay down")
                 up = asyncio.create_task(self._up(messages), name="relay up")
                 await asyncio.wait((down, up), return_when=asyncio.FIRST_COMPLETED)
@@ -135,131 +94,42 @@ class Relay:
         except ConnectionClosed:
             pass
         finally:
+            self._guests.leave(self)
             if self._engine is not None:
                 await self._engine.close()
 
-    # Until there is a session --------------------------------------------------------------------------------------
-
-    async def _enter(self, messages: AsyncIterator[str | bytes]) -> bool:
-        """Answer until a session is opened or joined; whether it was."""
-        async for message in messages:
-            number = None
-            try:
-                if isinstance(message, bytes):
-                    raise WireError("bad_message", "binary messages mean nothing here; commands are JSON texts")
-                found = parse(message)
-                number = request_id(found)
-                await self._first(read(found))
-                return True
-            except SafaError as error:
-                await self._refuse(error.answer if isinstance(error, Refused) else refusal(error), number)
-                if isinstance(error, WireError) and error.code == "token":
-                    await self._client.close(1008, str(error)[:120])
-                    return False
-        return False
-
-    async def _first(self, request: Request) -> None:
-        """Carry out `open` or `join`. Raises SafaError where it is refused."""
-        body = request.body
-        if isinstance(body, control.Open):
-            access = self._allowed(body.token)
-            await self._open(body, access, request.id)
-        elif isinstance(body, control.Join):
-            access = self._allowed(body.token, shown=body.token is not None)
-            await self._join(body, access, request.id)
-        else:
-            raise WireError("not_open", "this connection has no session yet: say open or join first")
-
-    async def _open(self, body: control.Open, access: Access, number: int | None) -> None:
-        if access is not Access.ALL:
-            raise WireError("listen_only", "this token only listens: it opens no session; join one", "token")
-        tried: list[str] = []
-        while True:
-            route = await self._desk.switchboard.place(_rows(body), tried)
-            if route is None:
-                self._desk.metrics.add("safa_sessions_refused_total", reason="admission")
-                raise Refused(
-                    control.Error(
-                        code="admission",
-                        reason="no engine of this cluster has room for another session",
-                        retry_after=10.0,
-                    )
-                )
-            try:
-                answer = await self._dial(route, replace(body, token=None), access)
-            except FailureError as error:
-                tried.append(route.engine)
-                decided = isinstance(error, Refused) and error.answer.code != "admission"
-                if decided or len(tried) >= TRIES:
-                    raise
-                continue
-            join = control.Join(session=answer["session"], token=answer["token"], control=True)
-            return await self._begin(route, join, answer, number)
-
-    async def _join(self, body: control.Join, access: Access, number: int | None) -> None:
-        switchboard, left = self._desk.switchboard, self._desk.limits.resume_seconds
-        end = time.monotonic() + left
-        route = await switchboard.where(body.session, left)
-        while route is not None:
-            try:
-                answer = await self._dial(route, body, access)
-            except FailureError as error:
-                # An engine that is lost just now: the session will be another's.
-                left = end - time.monotonic()
-                if isinstance(error, Refused) or left <= 0:
-                    raise
-                await asyncio.sleep(RETRY)
-                route = await switchboard.broken(body.session, route.engine, route.epoch, left)
-                continue
-            return await self._begin(route, body, answer, number)
-        raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
-
-    def _allowed(self, given: str | None, shown: bool = False) -> Access:
-        """What the client may do; shown: it has another token, which the session's engine will look at."""
-        access = max(self._access, self._desk.security.access(given))
-        if access is Access.NONE and not shown:
-            raise WireError("token", "the token is missing or wrong", "token")
-        return access
-
-    async def _dial(self, route: Route, body: control.Open | control.Join, access: Access) -> dict[str, Any]:
-        """Connect to an engine and have `body` carried out; its answer. Raises Refused, or FailureError."""
-        engine = await _connect(route.url, pass_for(self._desk.secret, access))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await engine.send(write(body, 0))
-                while True:
-                    answer = await engine.recv()
-                    found = json.loads(answer) if isinstance(answer, str) else {}
-                    if found.get("id") == 0:
-                        break
-        except (TimeoutError, ConnectionClosed) as error:
-            await engine.close()
-            raise FailureError(f"{route.engine} did not answer: {error}") from None
-        if found["type"] == "error":
-            await engine.close()
-            raise Refused(
-                control.Error(
-                    code=found["code"],
-                    reason=found["reason"],
-                    field=found.get("field"),
-                    retry_after=found.get("retry_after"),
-                )
-            )
-        self._engine = engine
-        return dict(found)
-
-    async def _begin(self, route: Route, join: control.Join, answer: dict[str, Any], number: int | None) -> None:
-        names = ("session", "control", "format", "channels", "layer", "header")
+    async def _begin(self, entered: Entered) -> None:
+        """Tell the client what its engine has answered, in this front end's words."""
+        answer, names = entered.answer, ("session", "control", "format", "channels", "layer", "header")
         own = answer["rate"] == answer["session_rate"]
-        join = replace(join, rate=None if own else answer["rate"], **{name: answer[name] for name in names})
+        join = replace(entered.join, rate=None if own else answer["rate"], **{name: answer[name] for name in names})
+        self._engine = entered.engine
         by_grant = answer["pacing"] != "live" and join.control
         # Who comes back to its session by another front end has granted what is still to come.
-        self._hearing = Hearing(route, join, by_grant, answer["position"] + answer["credit"], join.from_)
+        until = answer["position"] + answer["credit"]
+        self._hearing = Hearing(entered.route, join, by_grant, until, join.from_)
         self._linked.set()
         security = self._desk.security
-        told = {**answer, "guarded": security.token is not None, "listen_token": security.listen_token}
+        told = {
+            **answer,
+            "guarded": security.token is not None,
+            "listen_token": None if self._who.tenant else security.listen_token,
+        }
         del told["id"]
-        await self._client.send(_text(told, number))
+        await self._client.send(_text(told, entered.number))
+
+    def _known_as(self, who: Principal) -> None:
+        """From now on the client is here by this right, and goes when it ends."""
+        self._who = who
+        self._guests.enter(self, who, self._cut)
+
+    def _cut(self, reason: str) -> None:
+        self._cutting = asyncio.get_running_loop().create_task(self._say_why_and_close(reason))
+
+    async def _say_why_and_close(self, reason: str) -> None:
+        with suppress(ConnectionClosed):
+            await self._client.send(write(control.Closing(reason=reason)))
+        await self._client.close(1008, reason[:120])
 
     # While there is one --------------------------------------------------------------------------------------------
 
@@ -374,7 +244,9 @@ class Relay:
                     hearing.join.session, hearing.route.engine, hearing.route.epoch, left
                 )
                 if route is not None:
-                    answer = await self._dial(route, replace(hearing.join, from_=hearing.last), Access.LISTEN)
+                    # The session's own token, or that the client was let in before, is right enough.
+                    who, join = Principal(Access.LISTEN, self._who.tenant), replace(hearing.join, from_=hearing.last)
+                    self._engine, answer = await dial(route, join, self._desk.secret, who)
                     self._hearing = hearing = replace(hearing, route=route)
                     await self._again(answer["position"] + answer["credit"])
                     return True
@@ -396,47 +268,6 @@ class Relay:
             del self._asked[number]
             if told is not None:
                 await self._client.send(write(control.Done(command=None), told))
-
-    async def _refuse(self, refused: control.Error, number: int | None) -> None:
-        self._desk.metrics.add("safa_messages_refused_total", code=refused.code)
-        await self._client.send(write(refused, number))
-
-
-class Refused(FailureError):
-    """An engine, or no engine, has said no."""
-
-    def __init__(self, answer: control.Error) -> None:
-        super().__init__(answer.reason)
-        self.answer = answer
-
-
-async def _connect(url: str, token: str) -> ClientConnection:
-    """A connection to an engine. Raises FailureError."""
-    try:
-        engine = await connect(
-            url,
-            additional_headers={"Authorization": f"Bearer {token}"},
-            subprotocols=[Subprotocol("safa.v1")],
-            compression=None,
-            open_timeout=ANSWER_SECONDS,
-            max_size=None,
-            close_timeout=1.0,
-            ping_interval=None,
-        )
-    except (OSError, InvalidHandshake) as error:
-        raise FailureError(f"cannot connect to {url}: {error}") from None
-    # What waits for a slow client is to wait in the engine, which looks after it; what is on its way is lost with it.
-    engine.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    return engine
-
-
-def _rows(body: control.Open) -> int:
-    """Layers, each as often as it has pairs of channels: what a session will cost."""
-    try:
-        scene = LiveScene.from_value(body.scene)
-    except SafaError:
-        return 1
-    return len(scene.layers) * max(1, -(-max(scene.channels, body.channels or 0) // 2))
 
 
 def _text(message: dict[str, Any], number: int | None) -> str:

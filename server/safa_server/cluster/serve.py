@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,13 @@ from safa_server.cluster.actors import ClusterSettings, RayHead
 from safa_server.cluster.engine import EngineSettings
 from safa_server.cluster.front import front_end
 from safa_server.cluster.head import HeadSettings
-from safa_server.security import Security, tls_context
-from safa_server.serve import stop_on_signals, with_token, write_ready
+from safa_server.cluster.osc_front import OscFront
+from safa_server.discovery import announced, wanted
+from safa_server.osc_reception import OscSettings
+from safa_server.serve import security_of, stop_on_signals, with_token, write_ready
 from safa_server.settings import Settings
+from safa_server.telemetry.tracing import TraceSettings
+from safa_server.tls import renewed_or_none
 from safa_stream.errors import UsageError
 from safa_stream.models.backends.spec import AUTO
 from safa_stream.rayclusters import Cluster, connected
@@ -68,35 +72,37 @@ def cluster_of(settings: Settings) -> Iterator[tuple[Cluster, Path]]:
                 shutil.rmtree(made, ignore_errors=True)
 
 
-@asynccontextmanager
-async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIterator[Running]:
-    """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here."""
-    backend = settings.backend
-    if backend == AUTO and settings.engine_gpus == 0:
-        # Engines share their node's cores: each takes what it was given, not all that it sees.
-        backend = f"onnx:threads={max(1, int(settings.engine_cpus))}"
+def cluster_settings(settings: Settings, folder: Path, alone: bool, even: bool = True) -> ClusterSettings:
+    """What a cluster is begun with. alone: whether all of it runs on this machine; even: whether sessions are moved
+    from full engines to empty ones."""
     engine = EngineSettings(
         name="",
         host="",
         secret=secrets.token_urlsafe(24),
         folder=folder,
         model=settings.model,
-        backend=backend,
+        backend=engine_backend(settings.backend, settings.engine_cpus, settings.engine_gpus),
         sessions=settings.sessions,
         layers=settings.layers,
         session_seconds=settings.session_seconds,
         limits=settings.limits,
+        trace=None if settings.trace is None else TraceSettings(settings.trace, settings.trace_ratio),
     )
     most = max(settings.engines, settings.most_engines or 0)
-    asked = ClusterSettings(
+    return ClusterSettings(
         engine,
-        HeadSettings(settings.engines, most),
+        HeadSettings(settings.engines, most, even=even),
         settings.engine_cpus,
         settings.engine_gpus,
-        alone=cluster.started,
+        alone=alone,
         log_level=settings.log_level,
     )
-    head = RayHead.begun(asked)
+
+
+@asynccontextmanager
+async def running(settings: Settings, cluster: Cluster, folder: Path, even: bool = True) -> AsyncIterator[Running]:
+    """The cluster's head and engines, begun where they are not there yet; ended with a cluster that was begun here."""
+    head = RayHead.begun(cluster_settings(settings, folder, alone=cluster.started, even=even))
     try:
         yield Running(head, await head.start(), cluster)
     finally:
@@ -108,28 +114,23 @@ async def running(settings: Settings, cluster: Cluster, folder: Path) -> AsyncIt
 async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callable[[Address], None]) -> None:
     stop = stop_on_signals()
     asyncio.get_running_loop().set_exception_handler(loop_errors.handle)
-    security = Security.of(settings.host, settings.token, settings.origins, settings.listen_token)
-    tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+    security = security_of(settings)
     cluster, folder = found
-    async with (
-        running(settings, cluster, folder) as up,
-        front_end(
-            settings.host,
-            settings.port,
-            up.head,
-            up.settings.engine.secret,
-            security,
-            settings.limits,
-            settings.name,
-            tls,
-        ) as port,
-    ):
+    async with AsyncExitStack() as stack:
+        tls = await stack.enter_async_context(renewed_or_none(settings.tls_cert, settings.tls_key))
+        up = await stack.enter_async_context(running(settings, cluster, folder))
+        secret = up.settings.engine.secret
+        osc = await _open_osc(stack, settings, up.head, secret)
+        ends = front_end(
+            settings.host, settings.port, up.head, secret, security, settings.limits, settings.name, tls, osc
+        )
+        port = await stack.enter_async_context(ends)
         status = await up.head.status()
         log.info("%d engine(s) of the cluster at %s", len(status["engines"]), cluster.address)
         address = Address(
             settings.host,
             port,
-            None,
+            None if osc is None else osc.port,
             None,
             None,
             settings.token,
@@ -145,7 +146,26 @@ async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callabl
             settings.ready_file.unlink(missing_ok=True)
 
 
+def engine_backend(backend: str, cpus: float = 1.0, gpus: float = 0.0) -> str:
+    """What runs an engine's networks where that is left to us: engines share their node's cores, so each takes what it
+    was given and not all that it sees."""
+    return f"onnx:threads={max(1, int(cpus))}" if backend == AUTO and gpus == 0 else backend
+
+
 def _slots(settings: Settings) -> int:
     """Slots of a cluster that is begun here: what its engines ask for, whatever the machine has."""
     most = max(settings.engines, settings.most_engines or 0)
     return max(1, round(most * settings.engine_cpus + 0.499))
+
+
+async def _open_osc(stack: AsyncExitStack, settings: Settings, head: RayHead, secret: str) -> OscFront | None:
+    """The OSC port, and its announcement. Raises UsageError where it cannot be opened."""
+    if settings.osc_port is None or settings.osc_port == -1:
+        return None
+    known = OscSettings(settings.host, settings.osc_port, token=settings.token, other_hosts=settings.osc_other_hosts)
+    osc = OscFront(head, secret, known)
+    await osc.start()
+    stack.push_async_callback(osc.close)
+    if wanted(settings.host, settings.announce):
+        await stack.enter_async_context(announced(settings.name, settings.host, osc.port, None))
+    return osc

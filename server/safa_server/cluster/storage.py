@@ -24,8 +24,8 @@ class ClaimedStorage(Storage):
         super().__init__(folder, model, least_seconds=0.0, longest_seconds=0.0, disk=disk)
         self._kept = kept
 
-    def place_of(self, session_id: str) -> Path:
-        """The folder of a session that begins here."""
+    def place_of(self, session_id: str, tenant: str | None = None) -> Path:
+        """The folder of a session that begins here. Tenants have none of their own: engines are told what to adopt."""
         return place_of(self.folder, session_id, FIRST)
 
     def _write(self, place: Place, captured: snapshots.Captured) -> bool:

@@ -93,3 +93,26 @@ DAY = (
     ("kept_mb_most", "MB of sessions on the disk beside journals, at the most"),
     ("journal_mb", "MB of journals at the end"),
 )
+
+CLUSTER = (
+    ("engines", "engines, each on one core"),
+    ("sound_per_second", "s of sound a second that 1, 2, ... of them make"),
+    ("scaling_efficiency", "of what the first makes, the least that another one added"),
+    ("migrations", "times that a playing session was moved"),
+    ("migration_s", "s that the slowest move took"),
+    ("migration_samples_lost", "samples of it never came"),
+    ("migration_samples_duplicated", "of them came twice"),
+    ("migration_bit_equal", "whether it was to the bit what one that stays makes of its journal"),
+    ("migration_late_frames", "frames of it that came too late for a player that holds 5 s"),
+    ("failover_sessions", "sessions of an engine that was killed"),
+    ("failover_lead_s", "s of sound that they had ahead, the least"),
+    ("failover_underruns", "of them were heard to stop, or had a bed, in a player that holds 5 s"),
+    ("failover_samples_lost", "samples never came"),
+    ("failover_samples_duplicated", "samples came twice"),
+    ("failover_recovered", "sessions that another engine took over"),
+    ("recovery_s", "s from the kill until the last of them sent again"),
+    ("frontend_samples_lost", "samples that clients of a killed front end never got"),
+    ("frontend_samples_duplicated", "samples that came twice"),
+    ("frontend_resumed", "clients that came back to another one"),
+    ("frontend_back_s", "s after which the last did, most of which it takes to begin"),
+)

@@ -19,8 +19,10 @@ from safa_server.header import PLAIN, SIZES
 from safa_server.measuring.account import Account
 from safa_server.measuring.processes import cpu_seconds
 from safa_server.measuring.servers import Report, Running, stop, within
-from safa_server.measuring.sockets import BUFFER, Socket, dial, framed, place
+from safa_server.measuring.sockets import BUFFER, TEXT, Socket, dial, framed, place
+from safa_server.wire import write
 from safa_stream.errors import FailureError
+from safa_stream.session.messages import Command
 
 #: A view is made at least so often.
 VIEW_SECONDS = 120.0
@@ -31,11 +33,18 @@ BYTES_PER_SAMPLE = 8
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """CPU seconds a second of a process and of its event loop, and audio frames that all listeners got a second."""
+    """CPU seconds a second of a process and of its event loop, audio frames that all listeners got a second, and
+    seconds of a layer's sound that were made a second, all layers together."""
 
     process: float
     loop: float
     frames: float
+    made: float
+
+    @property
+    def layer(self) -> float:
+        """CPU seconds of what is not the event loop, a second of a layer's sound."""
+        return (self.process - self.loop) / self.made
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,10 @@ class Crowd:
         self._server = server
         self._sockets: list[Socket] = []
         self.accounts: list[Account] = []
-        self._session = ""
+        self.session, self._rate = "", 1
+        #: Seconds of layers' sound that were made since their first view, and up to where each layer's is made.
+        self.made = 0.0
+        self._ready: dict[int, int] = {}
         self._view = asyncio.Event()
 
     @property
@@ -75,18 +87,23 @@ class Crowd:
         """Audio frames that all of them got."""
         return sum(account.frames for account in self.accounts)
 
-    async def open(self, scene: dict[str, Any]) -> None:
+    async def open(self, scene: dict[str, Any], format: str = "f32") -> None:
         """Begin the session, with its first listener."""
         first = await self._dial()
-        first.say("open", scene=scene, id=1)
-        self._session = (await _answer(first))["session"]
+        first.say("open", scene=scene, format=format, id=1)
+        opened = await _answer(first)
+        self.session, self._rate = opened["session"], opened["session_rate"]
         first.on_text = self._heard
 
-    async def join(self) -> None:
+    async def join(self, format: str = "f32") -> None:
         """One more listener."""
         socket = await self._dial()
-        socket.say("join", session=self._session, id=1)
+        socket.say("join", session=self.session, format=format, id=1)
         await _answer(socket)
+
+    def say(self, command: Command) -> None:
+        """A command, by who opened the session; nobody waits for an answer."""
+        self._sockets[0].send(framed(TEXT, write(command).encode()))
 
     async def view(self) -> None:
         """Wait for the next view."""
@@ -97,11 +114,16 @@ class Crowd:
         """Measure from one view to the first that comes `seconds` later, or after that."""
         await self.view()
         clock = asyncio.get_running_loop().time
-        began, before, frames = clock(), self._server.cpu(), self.frames
+        began, before, frames, made = clock(), self._server.cpu(), self.frames, self.made
         while clock() - began < seconds:
             await self.view()
         after, lasted = self._server.cpu(), clock() - began
-        return Window((after[0] - before[0]) / lasted, (after[1] - before[1]) / lasted, (self.frames - frames) / lasted)
+        return Window(
+            (after[0] - before[0]) / lasted,
+            (after[1] - before[1]) / lasted,
+            (self.frames - frames) / lasted,
+            (self.made - made) / lasted,
+        )
 
     async def leave(self) -> None:
         """End the session."""
@@ -112,8 +134,12 @@ class Crowd:
             socket.abort()
 
     def _heard(self, message: dict[str, Any]) -> None:
-        if message["type"] == "view":
-            self._view.set()
+        if message["type"] != "view":
+            return
+        ready = self._ready.get(message["layer"], message["ready"])
+        self.made += (message["ready"] - ready) / self._rate
+        self._ready[message["layer"]] = message["ready"]
+        self._view.set()
 
     async def _dial(self) -> Socket:
         socket, account = await dial(self._server.host, self._server.port), Account()
@@ -147,8 +173,17 @@ async def sharing(server: Running, scene: dict[str, Any], listeners: int, second
 
 async def writing(listeners: int, seconds: float) -> float:
     """CPU seconds that a plain server needs for one write of an audio frame's bytes to one of `listeners` sockets."""
-    got, buffer = 0, bytearray(BUFFER)
     size = len(framed(2, bytes(SIZES[PLAIN] + BLOCK * BYTES_PER_SAMPLE), masked=False))
+    async with helper("writer", str(size), str(BLOCK / 48_000)) as (pid, port):
+        spent, got = await drained(pid, port, listeners, seconds)
+    if not got:
+        raise FailureError("the plain server wrote nothing: this machine is too busy to measure")
+    return spent * size / got
+
+
+async def drained(pid: int, port: int, listeners: int, seconds: float) -> tuple[float, int]:
+    """CPU seconds of a process, and bytes that so many plain sockets get from its port meanwhile."""
+    got, buffer, loop = 0, bytearray(BUFFER), asyncio.get_running_loop()
 
     class Sink(asyncio.BufferedProtocol):
         def get_buffer(self, sizehint: int) -> memoryview:
@@ -158,32 +193,28 @@ async def writing(listeners: int, seconds: float) -> float:
             nonlocal got
             got += nbytes
 
-    async with _plain_server(size, BLOCK / 48_000) as (pid, port):
-        loop = asyncio.get_running_loop()
-        opened = [(await loop.create_connection(Sink, "127.0.0.1", port))[0] for _ in range(listeners)]
-        await asyncio.sleep(SETTLE_SECONDS)
-        before, had = cpu_seconds(pid), got
-        await asyncio.sleep(seconds)
-        spent, writes = cpu_seconds(pid) - before, (got - had) / size
-        for transport in opened:
-            transport.abort()
-    if not writes:
-        raise FailureError("the plain server wrote nothing: this machine is too busy to measure")
-    return spent / writes
+    opened = [(await loop.create_connection(Sink, "127.0.0.1", port))[0] for _ in range(listeners)]
+    await asyncio.sleep(SETTLE_SECONDS)
+    before, had = cpu_seconds(pid), got
+    await asyncio.sleep(seconds)
+    spent = cpu_seconds(pid) - before, got - had
+    for transport in opened:
+        transport.abort()
+    return spent
 
 
 @asynccontextmanager
-async def _plain_server(size: int, pace: float) -> AsyncIterator[tuple[int, int]]:
-    """(process id, port) of the plain server."""
-    module = "safa_server.measuring.writer"
+async def helper(module: str, *words: str) -> AsyncIterator[tuple[int, int]]:
+    """(process id, port) of a process of this folder that writes to whoever connects."""
+    command = ["-m", f"safa_server.measuring.{module}", *words]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, str(size), str(pace), stdin=PIPE, stdout=PIPE, start_new_session=True
+        sys.executable, *command, stdin=PIPE, stdout=PIPE, start_new_session=True
     )
     try:
         assert process.stdout is not None
-        line = await within(VIEW_SECONDS, "a plain server's port", process.stdout.readline())
+        line = await within(VIEW_SECONDS, "a writing process's port", process.stdout.readline())
         if not line:
-            raise FailureError("the plain server that is compared with did not start")
+            raise FailureError(f"{module}, a process that only writes, did not start")
         yield process.pid, int(line)
     finally:
         await stop(process)

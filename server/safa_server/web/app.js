@@ -106,7 +106,7 @@ class App {
       event.preventDefault();
       this.#key = byId("access-key").value;
       keepKey(this.#key);
-      if (this.#link && !this.#link.mine) this.#link.token = ""; // it was refused
+      if (this.#link && !this.#link.mine && !this.#link.control) this.#link.token = ""; // it was refused
       byId("access").hidden = true;
       this.#play();
     });
@@ -190,7 +190,8 @@ class App {
     if (!this.#link) return null;
     const { session, token, control, mine } = this.#link;
     try {
-      return await this.#safa.join({ session, token: token || this.#key || undefined, control, ...wanted });
+      const key = this.#key || undefined;
+      return await this.#safa.join({ session, token: token || key, key, control, ...wanted });
     } catch (error) {
       if (error.code === "closed" || (error.code === "token" && !mine)) throw error; // worth another try
       keepLink(null);

@@ -9,7 +9,7 @@ export class Loops {
   #waiting = new Map(); // number of the command -> its line
   #steer;
 
-  /** steer: {capture(seconds) -> number of the command or null, session() -> {id, token}, failed(error)} */
+  /** steer: {capture(seconds) -> number of the command or null, session() -> {id, token, key}, failed(error)} */
   constructor(steer) {
     this.#steer = steer;
     byId("loop-capture").addEventListener("submit", async (event) => {
@@ -60,9 +60,9 @@ export class Loops {
 }
 
 /** The loop as a file. The token goes in a header: addresses end up in histories and logs. */
-async function fetchLoop({ id, token }, loop) {
+async function fetchLoop({ id, token, key }, loop) {
   const path = `sessions/${encodeURIComponent(id)}/loops/${encodeURIComponent(loop)}.wav`;
-  const answer = await fetch(path, { headers: { Authorization: `Bearer ${token}` } });
+  const answer = await fetch(path, { headers: { Authorization: `Bearer ${key || token}` } });
   if (!answer.ok) throw new Error(`The loop cannot be fetched: ${(await answer.text()).trim() || answer.statusText}`);
   return answer.blob();
 }

@@ -73,9 +73,9 @@ export class Safa extends EventTarget {
     this.#dial = () => new WebSocket(url, PROTOCOL); // url: of the server's WebSocket
   }
 
-  /** {id, token, control} of the session that is heard, null before `open` or `join`. */
+  /** {id, token, key, control} of the session that is heard, null before `open` or `join`; key: as given to `join`. */
   get session() {
-    return this.#joined && { id: this.#joined.session, token: this.#joined.token, control: this.#joined.control };
+    return this.#joined && (({ session: id, token, key, control }) => ({ id, token, key, control }))(this.#joined);
   }
 
   /** Begin a session of one's own. fields: scene, and optionally pacing, format, rate, channels, layer, lead, name, token. */
@@ -83,7 +83,7 @@ export class Safa extends EventTarget {
     return this.#begin("open", { format: "f32", rate: 48000, channels: 2, ...fields, header: HEADER });
   }
 
-  /** Listen to a session that exists. fields: session, token, and optionally control, format, rate, channels, layer. */
+  /** Listen to a session that exists. fields: session, token, and optionally key, control, format, rate, channels, layer. */
   join(fields) {
     return this.#begin("join", { control: false, format: "f32", rate: 48000, channels: 2, ...fields, header: HEADER });
   }
@@ -113,8 +113,8 @@ export class Safa extends EventTarget {
     try {
       await this.#connect();
       const opened = await this.send(type, fields);
-      const { format, rate, channels, layer = null, token, control = true } = fields;
-      this.#joined = { session: opened.session, token: opened.token ?? token, control, format, rate, channels, layer, header: HEADER };
+      const { format, rate, channels, layer = null, token, key = type === "open" ? token : undefined, control = true } = fields;
+      this.#joined = { session: opened.session, token: opened.token ?? token, key, control, format, rate, channels, layer, header: HEADER };
       this.#tell("connection", { state: "open", reason: "", resumed: false });
       return opened;
     } catch (error) {

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 
-from safa_server.osc import OscSettings
+from safa_server.osc_reception import OscSettings
 from tests.server.osc_rig import on_air
 
 

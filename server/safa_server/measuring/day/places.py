@@ -18,6 +18,7 @@ from safa_server.measuring.day.island import Clock, Gone, Island
 from safa_server.measuring.day.model import FormulaModel
 from safa_server.measuring.day.weather import BadDisk
 from safa_server.security import Security
+from safa_server.tenants.quotas import Usage
 from safa_stream.errors import FailureError, SafaError
 
 Result = TypeVar("Result")
@@ -92,6 +93,14 @@ class HeadDoor:
         """See Head."""
         return await self._ask(lambda head: head.broken(session, engine, epoch, seconds))
 
+    async def usage(self, tenant: str) -> Usage:
+        """See Head."""
+        return await self._ask(lambda head: head.usage(tenant))
+
+    async def oldest(self) -> str | None:
+        """See Head."""
+        return await self._ask(lambda head: head.oldest())
+
     async def status(self) -> dict[str, Any]:
         """See Head."""
         return await self._ask(lambda head: head.status())
@@ -112,7 +121,8 @@ class HeadDoor:
 
 @dataclass
 class Cluster:
-    """See the module. folder: where engines keep sessions; front: the front end's port; wanted: engines; counts: of heads that are gone."""
+    """See the module. folder: where engines keep sessions; front: the front end's port; wanted: engines; counts: of
+    heads that are gone."""
 
     folder: Path
     disk: BadDisk = field(default_factory=BadDisk)
@@ -172,7 +182,7 @@ class Cluster:
         island = Island(name, self.clock)
         settings = replace(EngineSettings(name, HOST, SECRET, self.folder, layers=ROOM, sessions=256), model="formula")
         engine = Engine(
-            settings, models=lambda name, backend: FormulaModel(island.hold), disk=self.disk, clock=self.clock
+            settings, loading=lambda name, backend: FormulaModel(island.hold), disk=self.disk, clock=self.clock
         )
         island.dying = engine.halt
         await island.call(engine.start)

@@ -40,7 +40,7 @@ FAULT_EVERY, CHANGE_EVERY, LOOK_EVERY = 600.0, 300.0, 600.0
 JOINS = 1000
 #: Memory is judged from this share of the readings on, and may grow by this share of it.
 WARM, GROWTH = 0.25, 0.10
-#: A session that was closed so soon after the disk refused something may not have got its last lines there, wall seconds.
+#: A session that was closed so soon after the disk refused something may lack its last lines there, wall seconds.
 JUST_NOW = 1.0
 #: Nobody looks for the files of a session that has ended so long ago, wall seconds.
 FORGOTTEN = 5.0

@@ -1,0 +1,49 @@
+"""What the relays of a front end share, and what they need of a client's socket and of the cluster's head."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from safa_server.cluster.head import Route
+from safa_server.limits import Limits
+from safa_server.metrics import Registry
+from safa_server.security import Security
+from safa_server.tenants.quotas import Turnstile, Usage
+
+
+class Client(Protocol):
+    """A WebSocket of a client, of whichever library. Iteration ends when the client has gone."""
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]: ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Waits while the client has too much to take. Raises ConnectionClosed."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None: ...
+
+
+class Switchboard(Protocol):
+    """Who knows where sessions are: a head, wherever it runs. Raises FailureError where it cannot be asked."""
+
+    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None: ...
+
+    async def where(self, session: str, seconds: float = 0.0) -> Route | None: ...
+
+    async def usage(self, tenant: str) -> Usage: ...
+
+    async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all relays of a front end share. secret: the cluster's."""
+
+    switchboard: Switchboard
+    secret: str
+    security: Security
+    limits: Limits
+    metrics: Registry
+    turnstile: Turnstile = field(default_factory=Turnstile)

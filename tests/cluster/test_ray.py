@@ -1,0 +1,20 @@
+"""A real Ray cluster with the built-in model: what `bench cluster` measures, held to what is promised."""
+
+from __future__ import annotations
+
+import asyncio
+
+from safa_server.measuring.cluster import ClusterPlan, measure
+
+
+def test_engines_and_front_ends_are_killed_and_nobody_hears_it() -> None:
+    plan = ClusterPlan(engines=2, sessions=4, moves=2, window=0.0, steps=4)
+    found = asyncio.run(measure(plan, lambda line: None))
+    assert found["migrations"] == 2 and found["migration_bit_equal"] and found["migration_seconds_compared"] > 5.0
+    assert found["migration_samples_lost"] == found["migration_samples_duplicated"] == 0
+    assert found["failover_lead_s"] >= 5.0 and found["failover_recovered"] == plan.sessions
+    assert found["failover_samples_lost"] == found["failover_samples_duplicated"] == 0
+    # A player that holds 5 s bridges what it takes until another engine has all of them.
+    assert found["failover_underruns"] == 0 and found["recovery_s"] < 5.0
+    assert found["frontend_samples_lost"] == found["frontend_samples_duplicated"] == 0
+    assert found["frontend_resumed"] == plan.sessions
