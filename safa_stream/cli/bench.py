@@ -8,6 +8,10 @@ every sample of the others, and ends with exit code 1 where something was wrong.
 that stays, and what is lost when an engine or a front end is killed.
 `bench capacity` measures what sessions, encodings, listeners and relays cost, and says how many machines a number of
 listeners needs.
+`bench day` lets a day pass in a cluster, at the pace that this machine makes: engines are killed and frozen, the disk
+is slow and full, the network breaks, clocks jump, the head begins anew, guests come and go. It counts every sample,
+replays what was heard, and ends with exit code 1 where something was wrong. The model is a formula: it costs next to
+nothing.
 
 `bench backends` times the networks on every backend that is installed, in turns, as ratios to torch's own fp32.
 
@@ -20,6 +24,7 @@ examples:
   safa-stream bench live
   safa-stream bench soak --seconds 3600 --json
   safa-stream bench cluster --engines 2
+  safa-stream bench day --hours 24 --json
   safa-stream bench panorama --architecture stable-diffusion-3.5-medium --view 512 --height 512 --average-overlap 0.8
 """
 
@@ -48,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(
         title="of a live server, of backends, or of pictures",
-        metavar="[live|soak|cluster|capacity|backends|panorama]",
+        metavar="[live|soak|day|cluster|capacity|backends|panorama]",
         dest="what",
         required=False,
     )
@@ -64,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     soak = _part(whats, "soak", "sessions that go on beside hostile clients")
     soak.add_argument("--seconds", type=duration, default=120.0, metavar="TIME", help="how long (default: 120)")
     soak.add_argument("--sessions", type=count, default=4, metavar="N", help="half of them attacked (default: 4)")
+    day = whats.add_parser("day", help="a cluster's day, with a fault every ten minutes", allow_abbrev=False)
+    day.add_argument("--hours", type=positive, default=24.0, metavar="N", help="of one session (default: 24)")
+    day.add_argument("--seed", type=int, default=0, metavar="N", help="of scenes, guests and moments (default: 0)")
+    day.add_argument("--fault-every", type=positive, default=600.0, metavar="SECONDS",
+                     help="of that session, between two faults (default: 600)")  # fmt: skip
+    for flag in ("--json", "--quiet", "--debug"):
+        day.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     cluster = _part(whats, "cluster", "engines on a Ray cluster: what each adds, and what is heard of losses")
     cluster.add_argument("--engines", type=count, default=2, metavar="N", help="at most (default: 2)")
     cluster.add_argument("--sessions", type=count, default=8, metavar="N",
@@ -99,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
         parts = {
             "live": _live,
             "soak": _soak,
+            "day": _day,
             "cluster": _cluster,
             "capacity": bench_capacity.run,
             "backends": _backends,
@@ -171,6 +184,20 @@ def _soak(options: argparse.Namespace) -> int:
     for word in ("broken", "not_judged"):
         for line in found[word]:
             progress(False)(f"{word.replace('_', ' ')}: {line}")
+    return 1 if found["broken"] else 0
+
+
+def _day(options: argparse.Namespace) -> int:
+    from safa_server.measuring import meanings
+    from safa_server.measuring.day import model, run
+    from safa_server.measuring.servers import measured
+
+    plan = run.DayPlan(options.hours, options.seed, options.fault_every)
+    found = measured(run.day(plan, progress(options.quiet)))
+    options.model = model.FACTS.name
+    _say(options, found, meanings.DAY)
+    for line in found["broken"]:
+        progress(False)(f"broken: {line}")
     return 1 if found["broken"] else 0
 
 

@@ -16,10 +16,10 @@ Starts and completions are there because the sound depends on when a view was be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safa_stream.errors import OutputError, SnapshotError
 from safa_stream.session.codec import command_from_json, command_to_json
@@ -30,6 +30,8 @@ KINDS = ("begin", "command", "start", "complete", "at", "play", "pause", "once",
 #: What a session's clock writes: the session itself counts no such lines.
 CLOCK_KINDS = frozenset(("at", "play", "pause", "once"))
 LONGEST_LINE = 1 << 20
+#: Bytes that wait for a disk that takes nothing; a journal that would keep more waiting is given up.
+MOST_WAITING = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +52,72 @@ class Mark:
     bytes: int = 0
 
 
-class Journal:
-    """Appends lines to a file; each is on its way to the disk when `write` returns."""
+def _opened(path: Path) -> BinaryIO:
+    return path.open("ab", buffering=0)
 
-    def __init__(self, path: Path, begin: dict[str, Any] | None = None, lines: int = 0) -> None:
-        """begin: the first line's values, for a journal that begins here; lines: of the session's own in the file.
+
+class Journal:
+    """Appends lines to a file; each is on its way to the disk when `write` returns, unless the journal is `behind`."""
+
+    def __init__(
+        self,
+        path: Path,
+        begin: dict[str, Any] | None = None,
+        lines: int = 0,
+        opened: Callable[[Path], BinaryIO] = _opened,
+    ) -> None:
+        """begin: the first line's values, for a journal that begins here; lines: of the session's own in the file;
+        opened: gives the file, to be written at its end without a buffer.
 
         Raises OutputError.
         """
+        self._waiting, self._problem = bytearray(), ""
         try:
-            self._file = path.open("ab")
+            self._file = opened(path)
         except OSError as error:
             raise OutputError(f"cannot write the journal {path}: {error.strerror}") from error
         self.path, self.mark = path, Mark(lines, self._file.tell())
         if begin is not None:
             self.write([{"type": "begin", "position": 0, "format": FORMAT, **begin}])
+            if self.behind:
+                self._file.close()
+                raise OutputError(f"cannot write the journal {path}: {self.problem}")
+
+    @property
+    def behind(self) -> int:
+        """Bytes that the disk has not taken yet: it was full, say. They go first when it takes some again."""
+        return len(self._waiting)
+
+    @property
+    def problem(self) -> str:
+        """Why it is behind."""
+        return self._problem
 
     def write(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Append. Raises OutputError."""
+        """Append. Raises OutputError where the disk has taken nothing for so long that too much waits for it."""
         data = "".join(json.dumps(plain(line), ensure_ascii=False) + "\n" for line in lines).encode()
-        try:
-            self._file.write(data)
-            self._file.flush()
-        except OSError as error:
-            raise OutputError(f"cannot write the journal {self.path}: {error.strerror}") from error
+        self._waiting += data
+        self._catch_up()
+        if self.behind > MOST_WAITING:
+            raise OutputError(f"cannot write the journal {self.path}: {self.problem}")
         own = sum(line["type"] != "begin" and line["type"] not in CLOCK_KINDS for line in lines)
         self.mark = Mark(self.mark.lines + own, self.mark.bytes + len(data))
 
     def close(self) -> None:
         """No more lines."""
-        self._file.close()
+        if not self._file.closed:
+            self._catch_up()
+            self._file.close()
+
+    def _catch_up(self) -> None:
+        """Write what waits, as far as the disk takes it."""
+        try:
+            while self._waiting:
+                with memoryview(self._waiting) as waiting:
+                    taken = self._file.write(waiting)
+                del self._waiting[:taken]
+        except OSError as error:
+            self._problem = error.strerror or str(error)
 
 
 def plain(line: dict[str, Any]) -> dict[str, Any]:

@@ -175,7 +175,8 @@ class SafaClient:
 
     async def _resume(self) -> None:
         """Connect and join again, as long as the server keeps the session."""
-        names = {"session", "token", "control", "format", "rate", "channels", "layer", "header"} & set(self.opened)
+        names = {"session", "token", "control", "format", "channels", "layer", "header"} & set(self.opened)
+        names |= {"rate"} if self.opened.get("rate") != self.opened.get("session_rate") else set()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.opened.get("resume_seconds", 0.0)):
                 for pause in itertools.chain((0.0, 0.1, 0.3), itertools.repeat(1.0)):

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from safa_server.blocks import Block
+from safa_server import opus
+from safa_server.blocks import BLOCK, Block
 from safa_server.encoding import Encoding
 from safa_server.feed import Feed
 from safa_server.limits import Limits
@@ -34,7 +35,7 @@ class Fanout:
 
     def __init__(self, station: Station, limits: Limits, metrics: Registry) -> None:
         self.station = station
-        self.empty_since = time.monotonic()
+        self.empty_since = station.clock()
         self._limits = limits
         self._metrics = metrics
         self._feeds: dict[Encoding, Feed] = {}
@@ -67,6 +68,8 @@ class Fanout:
         """
         if len(self._listeners) >= self._limits.listeners:
             raise UsageError(f"the session has {len(self._listeners)} listeners, the most that it takes")
+        if after is not None:
+            self.station.reach(_block_of(after, encoding, self.station.rate))
         listener = Listener(outlet, self._feed(encoding), self._limits, control, self._beyond_burst())
         listener.place(after)
         self._listeners.append(listener)
@@ -78,7 +81,7 @@ class Fanout:
         """Stop listening; the feed stays for a while, so that the listener can resume."""
         self._listeners.remove(listener)
         self._choose_driver()
-        listener.feed.unheard_since = self.empty_since = time.monotonic()
+        listener.feed.unheard_since = self.empty_since = self.station.clock()
         self._metrics.add("safa_listeners", -1)
 
     def grant(self, listener: Listener, samples: int) -> None:
@@ -155,7 +158,7 @@ class Fanout:
             listed = ", ".join(map(str, self._feeds))
             raise UsageError(f"the session is sent in {len(self._feeds)} formats already; choose one of them: {listed}")
         kept = self._limits.resume_seconds + self._limits.queue_seconds
-        feed = Feed(encoding, self.station.rate, kept, self._limits.ring_bytes)
+        feed = Feed(encoding, self.station.rate, kept, self._limits.ring_bytes, self.station.clock())
         if len(self._feeds) >= self._limits.encodings:
             del self._feeds[min(unheard, key=lambda known: self._feeds[known].unheard_since)]
         for block in self.station.past or ():
@@ -195,3 +198,8 @@ class Fanout:
             self._waiting -= samples
             self._granted += samples
             self.station.grant(samples)
+
+
+def _block_of(frame: int, encoding: Encoding, rate: int) -> int:
+    """The block that a frame ends in."""
+    return frame if encoding.format != "opus" else ((frame + 1) * opus.PACKET * rate // opus.RATE - 1) // BLOCK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -33,10 +32,10 @@ class Kept:
 class Feed:
     """Keeps frames for `seconds` of sound, within `most_bytes`."""
 
-    def __init__(self, encoding: Encoding, session_rate: int, seconds: float, most_bytes: int) -> None:
-        """Raises UsageError where the format needs what is not installed."""
+    def __init__(self, encoding: Encoding, session_rate: int, seconds: float, most_bytes: int, now: float) -> None:
+        """now: on the clock of `unheard_since`. Raises UsageError where the format needs what is not installed."""
         self.encoding = encoding
-        self.unheard_since = time.monotonic()
+        self.unheard_since = now
         #: Numbers of the oldest frame that is kept and of the one that will be made next; alike where there is none.
         self.first = self.next = 0
         self.begun = False

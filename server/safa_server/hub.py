@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from typing import Any
 
@@ -101,7 +100,7 @@ class Hub:
     def sweep(self) -> None:
         """Close sessions that are too old or that nobody came back to; let go of what belongs to closed ones; cut who
         may not be here any more."""
-        now = time.monotonic()
+        now = self.stations.clock()
         self.guests.sweep()
         self._end_old(now)
         for station_id, fanout in list(self._fanouts.items()):

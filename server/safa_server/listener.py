@@ -15,11 +15,9 @@ from safa_server.control import Dropped
 from safa_server.feed import Feed, packed
 from safa_server.header import with_gap
 from safa_server.limits import Limits
+from safa_server.storage import LONGEST_UNWRITTEN
 from safa_server.wire import write
 from safa_stream.errors import UsageError
-
-#: Seconds by which a journal may be behind what was heard, at the most.
-LONGEST_UNWRITTEN = 1.0
 
 
 class Outlet(Protocol):

@@ -39,7 +39,8 @@ class Record:
         return {"type": "once", "position": position, "name": once, "number": number}
 
     def write(self, lines: Sequence[dict[str, Any]], position: int) -> None:
-        """Write lines, and how far the session is where that is due. A disk that takes no more is logged, once."""
+        """Write lines, and how far the session is where that is due. That a disk takes nothing is logged, once,
+        and that it does again."""
         if self.journal is None:
             return
         if position - self._written_at >= (1 if lines else AT_SECONDS * self._rate):
@@ -47,12 +48,18 @@ class Record:
             lines = [*lines, {"type": "at", "position": position}]
         if not lines:
             return
+        behind = self.journal.behind
         try:
             self.journal.write(lines)
         except OutputError as error:
             log.warning("session %s goes on without its journal: %s", self._id, error)
             self.journal.close()
             self.journal = None
+            return
+        if self.journal.behind and not behind:
+            log.warning("session %s is ahead of its journal, which waits: %s", self._id, self.journal.problem)
+        elif behind and not self.journal.behind:
+            log.warning("session %s has its whole journal on the disk again", self._id)
 
     def close(self) -> None:
         """No more lines."""

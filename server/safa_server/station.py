@@ -14,18 +14,17 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from safa_server.blocks import BLOCK, Block, Blocks
+from safa_server.blocks import BLOCK, Block, Blocks, Resumed
 from safa_server.live import Live
 from safa_server.loops import Loops
 from safa_server.record import Record
 from safa_server.requests import BURST_SECONDS, OpenRequest
 from safa_server.runner import Runner
 from safa_server.secret import Secret
-from safa_server.storage import Storage
+from safa_server.storage import LONGEST_UNWRITTEN, Storage
 from safa_server.telemetry.observer import Origin
 from safa_stream.errors import SafaError, UsageError
 from safa_stream.session.journal import Journal
@@ -41,19 +40,6 @@ LARGEST_CREDIT_SECONDS = 60.0
 YIELD_BLOCKS = 10
 
 log = logging.getLogger("safa_server.station")
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """A session that was on the air before. past: the latest blocks that left it then; playing: whether its clock ran;
-    due: the sample that ought to leave about now, where that is known: the clock catches up; once: numbers of commands
-    that must not be carried out again, by their names."""
-
-    blocks: Blocks
-    past: tuple[Block, ...] = ()
-    playing: bool = True
-    due: int | None = None
-    once: Mapping[str, int] = field(default_factory=dict)
 
 
 class Station:
@@ -73,10 +59,11 @@ class Station:
         storage: Storage | None = None,
         journal: Journal | None = None,
         resumed: Resumed | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         past = None if resumed is None else deque(resumed.past)
         resumed = resumed or Resumed(Blocks(live.session))
-        self._runner, self._live, self._storage = runner, live, storage
+        self._runner, self._live, self._storage, self.clock = runner, live, storage, clock
         self.observer, self.live, live.name = runner.observer, live, session_id
         self.id, self.secret, self.name, self.tenant = session_id, secret, request.name, request.tenant
         self.allow: Callable[[int], None] = lambda more: None
@@ -90,16 +77,16 @@ class Station:
         self.past = past
         self.playing, self.closed = resumed.playing, False
         self.blocks = self.underruns = 0
-        self.opened_at = time.monotonic()
+        self.opened_at = clock()
         self.first_block_at: float | None = None
         self._credit = 0
         self._block_callbacks: list[Callable[[Block], None]] = []
         self._event_callbacks: list[Callable[[Event], None]] = []
         self._loops = Loops(runner, self.rate)
         self._granted = asyncio.Event()
-        self._blocks = resumed.blocks
+        self._blocks, self._restored = resumed.blocks, live.session.state.sequence
         self.ahead = BURST_SECONDS if request.ahead is None else request.ahead
-        self._origin = None if resumed.due is None else time.monotonic() - resumed.due / self.rate
+        self._origin = None if resumed.due is None else clock() - resumed.due / self.rate
         self._record = Record(session_id, self.rate, journal, resumed.once)
         self._tasks = [asyncio.create_task(self._run(), name=f"station {session_id}")]
 
@@ -266,6 +253,13 @@ class Station:
         self._block_callbacks.clear()
         self._event_callbacks.clear()
 
+    def reach(self, sequence: int) -> None:
+        """Let blocks leave up to a number, as far as a journal may be behind: a listener has had them before the
+        session was restored, so nothing that comes from now on may change them."""
+        last = min(sequence, self._restored + round(LONGEST_UNWRITTEN * self.rate / BLOCK))
+        while self.past is not None and self.sequence <= last and self.lead * self.rate >= BLOCK:
+            self._leave()
+
     # The clock -----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -291,7 +285,7 @@ class Station:
         if not self.playing:
             await self._called()
             return
-        now = time.monotonic()
+        now = self.clock()
         if self._origin is None:
             self._origin = now - self.position / self.rate - self.ahead
         due = (now - self._origin) * self.rate
@@ -351,7 +345,7 @@ class Station:
             self.past.append(block)
         self.observer.left(self._live, block)
         if self.first_block_at is None:
-            self.first_block_at = time.monotonic()
+            self.first_block_at = self.clock()
         for callback in list(self._block_callbacks):
             callback(block)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from safa_server.blocks import Resumed
 from safa_server.principal import Principal
 from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import AdmissionError, Runner
 from safa_server.secret import Secret
-from safa_server.station import Resumed, Station
+from safa_server.station import Station
 from safa_server.storage import Kept, Storage
 from safa_server.tenants.quotas import Turnstile, Usage, check_layers
 from safa_server.tenants.register import Register
@@ -31,9 +32,14 @@ class Stations:
     """All sessions of a server. tenants: whose quotas hold; a session's tenant is that of its request."""
 
     def __init__(
-        self, runner: Runner, largest: int = 64, storage: Storage | None = None, tenants: Register | None = None
+        self,
+        runner: Runner,
+        largest: int = 64,
+        storage: Storage | None = None,
+        tenants: Register | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.runner, self.largest, self.storage = runner, largest, storage
+        self.runner, self.largest, self.storage, self.clock = runner, largest, storage, clock
         self._tenants, self._turnstile = tenants, Turnstile()
         if storage is not None:
             runner.after_view = storage.after_view
@@ -61,7 +67,9 @@ class Stations:
         except SafaError:
             self.runner.close(live)
             raise
-        return self._add(Station(self.runner, live, request, session_id, secret, self.storage, journal))
+        return self._add(
+            Station(self.runner, live, request, session_id, secret, self.storage, journal, clock=self.clock)
+        )
 
     def restore(self) -> list[Station]:
         """The sessions that the storage holds, on the air again."""
@@ -75,7 +83,17 @@ class Stations:
         self.storage.watch(live, kept)
         resumed = Resumed(kept.blocks, kept.past, kept.playing, due, kept.once)
         return self._add(
-            Station(self.runner, live, request, kept.session_id, kept.secret, self.storage, kept.journal, resumed)
+            Station(
+                self.runner,
+                live,
+                request,
+                kept.session_id,
+                kept.secret,
+                self.storage,
+                kept.journal,
+                resumed,
+                self.clock,
+            )
         )
 
     def _add(self, station: Station) -> Station:

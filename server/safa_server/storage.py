@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from safa_server.blocks import BLOCK, UNKNOWN, Block, Blocks
+from safa_server.disk import Disk, write_private
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
 from safa_server.secret import Secret, digest_of
@@ -50,6 +50,8 @@ LEFT_SECONDS = 5.0
 PAST_SECONDS = 30.0
 #: Names of a snapshot's entries for it.
 LEFT, LEFT_FIRST = "left", "left_first"
+#: Seconds by which a journal may be behind what was heard, at the most.
+LONGEST_UNWRITTEN = 1.0
 #: The older format held the session's token in clear. It is read, and written anew with the hash instead.
 FORMAT, OLDER_FORMAT = "safa-session-2", "safa-session-1"
 #: The folder of tenants' folders; no session's id is as short.
@@ -90,9 +92,10 @@ class Storage:
         model: Model,
         least_seconds: float = LEAST_SECONDS,
         longest_seconds: float = LONGEST_SECONDS,
+        disk: Disk | None = None,
     ) -> None:
         """Raises OutputError where the folder cannot be made or written."""
-        self.folder, self._model = folder, model
+        self.folder, self._model, self.disk = folder, model, disk or Disk()
         self._least_seconds, self._longest_seconds = least_seconds, longest_seconds
         self._written: dict[int, float] = {}
         self._writing = threading.Lock()
@@ -128,7 +131,7 @@ class Storage:
                 for above in (self.folder / TENANTS, self.folder / TENANTS / request.tenant):
                     above.mkdir(mode=0o700, exist_ok=True)
             place.mkdir(mode=0o700, parents=True)
-            write_private(place / DESCRIPTION, json.dumps(about).encode())
+            self.disk.write(place / DESCRIPTION, json.dumps(about).encode())
         except OSError as error:
             raise OutputError(f"cannot keep the session in {place}: {error.strerror}") from error
         begin = {
@@ -137,7 +140,7 @@ class Storage:
             "scene": live.session.state.scene.as_dict(),
             "block": BLOCK,
         }
-        journal = Journal(place / JOURNAL, begin)
+        journal = Journal(place / JOURNAL, begin, opened=self.disk.append)
         self._keep(live, Place(place, journal), ())
         return journal
 
@@ -154,7 +157,7 @@ class Storage:
         description = self._places[id(live)].folder / DESCRIPTION
         about = json.loads(description.read_text(encoding="utf-8"))
         try:
-            write_private(description, json.dumps({**about, "token_sha256": secret.digests}).encode())
+            self.disk.write(description, json.dumps({**about, "token_sha256": secret.digests}).encode())
         except OSError as error:
             raise OutputError(f"cannot keep the session in {description.parent}: {error.strerror}") from error
 
@@ -163,7 +166,8 @@ class Storage:
         now = time.monotonic()
         since = now - self._written.get(id(live), -math.inf)
         place = self._places.get(id(live))
-        if place is None or since < self._least_seconds:
+        # A snapshot says where in the journal's file to go on; what is not there yet cannot be gone on from.
+        if place is None or since < self._least_seconds or place.journal.behind:
             return
         with live.lock:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
@@ -190,14 +194,14 @@ class Storage:
         """The server stops, the session is to go on some day: snapshot it now."""
         with self._writing:
             place = self._places.pop(id(live), None)
-            if place is not None:
+            if place is not None and not place.journal.behind:
                 with live.lock:
                     captured, left = snapshots.capture(live.session, place.journal.mark), tuple(live.left or ())
                 self._write(place, _with_left(captured, left))
 
     def _write(self, place: Place, captured: snapshots.Captured) -> bool:
         try:
-            write_private(place.folder / SNAPSHOT, captured.pack(), place.folder / EARLIER)
+            self.disk.write(place.folder / SNAPSHOT, captured.pack(), place.folder / EARLIER)
         except OSError as error:
             log.warning("no snapshot of session %s: %s", place.folder, error.strerror)
             return False
@@ -233,7 +237,8 @@ class Storage:
         if first is None:
             raise SnapshotError(f"{place / JOURNAL} is empty")
         once = _named_in(place / JOURNAL)
-        again = self._begun(place, first)
+        # Pulled faster than it sounds, a session has many seconds on their way to listeners.
+        again = self._begun(place, first, (EARLIER, SNAPSHOT) if about["pacing"] == "pull" else (SNAPSHOT, EARLIER))
         for entry in read_journal(place / JOURNAL, again.mark.bytes):
             again.happen(entry)
             yield
@@ -242,7 +247,7 @@ class Storage:
         session.journal()
         # What was noted again stands in the journal already.
         session.state.lines = again.lines
-        journal = Journal(place / JOURNAL, lines=again.lines)
+        journal = Journal(place / JOURNAL, lines=again.lines, opened=self.disk.append)
         session.state.note("restored")
         lead, tenant = float(about["lead"]), about["tenant"]
         return Kept(
@@ -264,22 +269,25 @@ class Storage:
             whose = f"session {about['id']!r} of tenant {about['tenant']!r}"
             raise SnapshotError(f"{path} is of {whose} and does not belong there")
 
-    def _begun(self, place: Path, first: Entry) -> _Again:
-        """Where to begin: with the newest snapshot that is whole, or with the journal."""
-        for name in (SNAPSHOT, EARLIER):
-            if not (place / name).exists():
-                continue
+    def _begun(self, place: Path, first: Entry, names: Sequence[str]) -> _Again:
+        """Where to begin: with the first of these snapshots that is there and whole, or with the journal."""
+        there = [name for name in names if (place / name).exists()]
+        for name in there:
             data = (place / name).read_bytes()
             try:
                 facts = snapshots.facts_of(data)
                 session = snapshots.restore(self._model, data)
             except SnapshotError as error:
-                if name == EARLIER or not (place / EARLIER).exists():
+                if name == there[-1]:
                     raise
-                log.warning("session %s goes on from the snapshot before the newest: %s", place.name, error)
+                log.warning("session %s goes on from its other snapshot: %s", place.name, error)
                 continue
             again = Again(session, BLOCK)
             known = session.state.lines - facts.mark.lines
+            if "without" not in first.values and not _has(place / JOURNAL, facts.mark, known):
+                # Its engine ended between the two: what this session knows would be in no journal.
+                log.warning("session %s: a snapshot knows more than the journal, and is not gone on from", place.name)
+                continue
             for layer, (steps, expected) in facts.making.items():
                 again.start(layer, steps, expected)
             return _Again(again, facts.mark, known, _left_in(data, session))
@@ -342,6 +350,16 @@ def _left_in(data: bytes, session: Session) -> Iterator[Block]:
         )
 
 
+def _has(path: Path, mark: Mark, lines: int) -> bool:
+    """Does a journal have so many lines of the session's own after a mark?"""
+    if lines > 0:
+        for entry in read_journal(path, mark.bytes):
+            lines -= entry.kind != "begin" and entry.kind not in CLOCK_KINDS
+            if lines == 0:
+                break
+    return lines <= 0
+
+
 def _named_in(path: Path) -> dict[str, int]:
     """The commands with names that stand near the end of a journal."""
     with path.open("rb") as file:
@@ -349,20 +367,6 @@ def _named_in(path: Path) -> dict[str, int]:
         lines = file.read().splitlines(keepends=True)
     named = (json.loads(line) for line in lines[1:] if line.endswith(b"\n") and b'"once"' in line)
     return {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
-
-
-def write_private(path: Path, data: bytes, earlier: Path | None = None) -> None:
-    """Write a file that only its owner can read; it is there as a whole or not at all. earlier: where to leave the file
-    that it replaces."""
-    partial = path.with_suffix(".partial")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if earlier is not None and path.exists():
-        path.replace(earlier)
-    partial.replace(path)
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
 from safa_server.client import SafaClient
-from safa_server.cluster.head import EnginePort, Head, HeadSettings
+from safa_server.cluster.head import Head, HeadSettings
 from safa_server.cluster.osc_front import OscFront
 from safa_server.cluster.osc_parcels import Kind, Parcel
+from safa_server.cluster.ports import EnginePort
 from safa_server.osc_reception import OscSettings
 from safa_server.security import Security
 from safa_stream.errors import FailureError

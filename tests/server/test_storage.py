@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from safa_server import storage
+from safa_server import disk
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
 from safa_server.secret import Secret
@@ -31,7 +31,7 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading
             go.wait(20)
         sync(handle)
 
-    monkeypatch.setattr(storage.os, "fsync", slow)
+    monkeypatch.setattr(disk.os, "fsync", slow)
     return begun, go
 
 

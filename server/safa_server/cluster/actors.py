@@ -15,7 +15,8 @@ from typing import Any
 
 from safa_server.cluster.directory import EngineFacts
 from safa_server.cluster.engine import Engine, EngineSettings
-from safa_server.cluster.head import Head, HeadSettings, Route
+from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.ports import Route
 from safa_server.cluster.vault import Saved, Vault
 from safa_server.serve import set_up_logging
 from safa_server.tenants.quotas import Usage

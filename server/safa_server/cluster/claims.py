@@ -11,10 +11,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from safa_server.disk import Disk
 from safa_server.storage import DESCRIPTION, EARLIER, JOURNAL, SNAPSHOT
 from safa_stream.errors import SnapshotError
 
 FIRST = 1
+
+
+class Over(SnapshotError):
+    """The session has ended as it should: nobody has to go on with it."""
+
+
 _FILES = (DESCRIPTION, SNAPSHOT, EARLIER, JOURNAL)
 
 
@@ -29,11 +36,12 @@ def epochs(folder: Path, session_id: str) -> list[int]:
     return sorted(int(one.name) for one in place.iterdir() if one.name.isdecimal()) if place.is_dir() else []
 
 
-def claim(folder: Path, session_id: str, epoch: int) -> Path:
+def claim(folder: Path, session_id: str, epoch: int, disk: Disk | None = None) -> Path:
     """Make the folder of an epoch and copy there what the newest earlier one has; gives the folder.
 
     The journal is copied last: what is read from it later is no older than any snapshot. Raises SnapshotError where
-    somebody has claimed this epoch or a later one, or there is nothing to go on from.
+    somebody has claimed this epoch or a later one, or there is nothing to go on from, and OSError where the disk does
+    not take the copies: the claim is given back then, so that a later one goes on from what is whole.
     """
     known = epochs(folder, session_id)
     if not known:
@@ -41,14 +49,20 @@ def claim(folder: Path, session_id: str, epoch: int) -> Path:
     if known[-1] >= epoch:
         raise SnapshotError(f"session {session_id} was claimed at epoch {known[-1]} already, {epoch} comes too late")
     before, place = place_of(folder, session_id, known[-1]), place_of(folder, session_id, epoch)
+    if not (before / DESCRIPTION).exists():
+        raise Over(f"session {session_id} has ended")
     try:
         place.mkdir(mode=0o700)
     except FileExistsError:
         raise SnapshotError(f"session {session_id} was claimed at epoch {epoch} by somebody else") from None
-    for name in _FILES:
-        if (before / name).exists():
-            shutil.copy2(before / name, place / name)
-    _drop_half_a_line(place / JOURNAL)
+    try:
+        for name in _FILES:
+            if (before / name).exists():
+                (disk or Disk()).copy(before / name, place / name)
+        _drop_half_a_line(place / JOURNAL)
+    except OSError:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     return place
 
 

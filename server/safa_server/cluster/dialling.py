@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -11,14 +12,16 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from safa_server import control
-from safa_server.cluster.head import Route
 from safa_server.cluster.passes import pass_for
+from safa_server.cluster.ports import Route
 from safa_server.principal import Principal
 from safa_server.wire import write
 from safa_stream.errors import FailureError
 
 #: How long an engine may take to answer.
 ANSWER_SECONDS = 10.0
+#: What the system takes of an engine's sound before a front end reads it, bytes.
+RECEIVE_BUFFER = 32 << 10
 
 
 class Refused(FailureError):
@@ -64,7 +67,7 @@ async def dial(
 async def connected(url: str, token: str, ping: float | None = None) -> ClientConnection:
     """A connection to an engine, which is asked every `ping` seconds whether it is there. Raises FailureError."""
     try:
-        return await connect(
+        engine = await connect(
             url,
             additional_headers={"Authorization": f"Bearer {token}"},
             subprotocols=[Subprotocol("safa.v1")],
@@ -77,3 +80,6 @@ async def connected(url: str, token: str, ping: float | None = None) -> ClientCo
         )
     except (OSError, InvalidHandshake) as error:
         raise FailureError(f"cannot connect to {url}: {error}") from None
+    # What waits for a slow client is to wait in the engine, which looks after it; what is on its way is lost with it.
+    engine.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    return engine

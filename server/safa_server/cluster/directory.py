@@ -118,7 +118,8 @@ def reported(directory: Directory, engine: str, facts: EngineFacts, now: float) 
     outdated = []
     for name, told in facts.sessions.items():
         known = sessions.get(name)
-        if known is not None and (told.epoch < known.epoch or (known.engine is not None and known.engine != engine)):
+        elsewhere = known is not None and known.engine is not None and known.engine != engine
+        if known is not None and (told.epoch < known.epoch or (elsewhere and told.epoch == known.epoch)):
             outdated.append(name)
         else:
             sessions[name] = Holding(engine, told.epoch, told, now)

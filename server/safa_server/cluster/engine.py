@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from safa_server.cluster.passes import EngineSecurity
 from safa_server.cluster.storage import ClaimedStorage
 from safa_server.cluster.vault import Saved, lines_of, saved_of, write_files
 from safa_server.connection import Connection
+from safa_server.disk import Disk
 from safa_server.http import Http
 from safa_server.hub import Hub
 from safa_server.limits import Limits
@@ -32,7 +34,7 @@ from safa_server.stations import Stations
 from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.telemetry.tracing import TraceSettings, Tracing
 from safa_server.websocket import Front
-from safa_stream.errors import SnapshotError
+from safa_stream.errors import OutputError, SnapshotError
 from safa_stream.models import load
 from safa_stream.models.interface import Model
 
@@ -68,7 +70,7 @@ class Engine:
     """See the module. Lives on one event loop.
 
     keep: is given what has to be kept beside the disk, on any thread; fetch: what was kept of a session so; loading:
-    gives the model of a name on a backend.
+    gives the model of a name on a backend; clock: in seconds, as time.monotonic.
     """
 
     def __init__(
@@ -77,9 +79,12 @@ class Engine:
         keep: Callable[[Saved], None] = lambda saved: None,
         fetch: Callable[[str], Awaitable[Saved | None]] | None = None,
         loading: Callable[[str, str], Model] = load,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self._keep, self._fetch, self._loading = keep, fetch, loading
+        self._disk, self._clock = disk, clock
         self._told: dict[str, int] = {}
         self._stack = AsyncExitStack()
         self._epochs: dict[str, int] = {}
@@ -90,7 +95,7 @@ class Engine:
         settings = self.settings
         model = await asyncio.to_thread(self._loading, settings.model, settings.backend)
         self._model = f"{model.facts.name} {model.facts.version}"
-        self._storage = ClaimedStorage(settings.folder, model, self._snapshot)
+        self._storage = ClaimedStorage(settings.folder, model, self._snapshot, self._disk)
         observer: Observer = NOBODY
         if settings.trace is not None:
             tracing = Tracing(settings.trace)
@@ -99,7 +104,7 @@ class Engine:
         self._runner = Runner(model, settings.layers, observer)
         await asyncio.to_thread(self._runner.start)
         self._stack.callback(self._runner.stop)
-        self._stations = Stations(self._runner, settings.sessions, self._storage)
+        self._stations = Stations(self._runner, settings.sessions, self._storage, clock=self._clock)
         security = EngineSecurity(token=settings.secret)
         self.registry = Registry()
         self._hub = Hub(self._stations, security, settings.limits, self.registry, settings.session_seconds)
@@ -122,6 +127,10 @@ class Engine:
             await self.release(station.id)
         await self._stack.aclose()
 
+    def halt(self) -> None:
+        """Make no more sound, and save nothing: the thread's part of what the death of a process is."""
+        self._runner.stop()
+
     def facts(self) -> EngineFacts:
         """How it stands."""
         runner = self._runner
@@ -131,13 +140,18 @@ class Engine:
     async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """Go on with a session that another engine had. due: the sample that ought to leave about now.
 
-        Raises SnapshotError where somebody else was faster, or its files are not there or damaged.
+        Raises SnapshotError where somebody else was faster, or its files are not there or damaged; OutputError where
+        the disk does not take them now.
         """
         try:
             place = await self._files(session_id, epoch)
             # On the engine's thread: a model is for one at a time.
             kept = await asyncio.wrap_future(self._runner.run(self._storage.restoring(place), urgent=True))
-        except (OSError, ValueError, KeyError) as error:
+        except OSError as error:
+            # A disk that is full is a matter of time; files that are gone are not.
+            kind = SnapshotError if isinstance(error, FileNotFoundError) else OutputError
+            raise kind(f"session {session_id} cannot go on: {type(error).__name__}: {error}") from error
+        except (ValueError, KeyError) as error:
             raise SnapshotError(f"session {session_id} cannot go on: {type(error).__name__}: {error}") from error
         station = self._stations.adopt(kept, due)
         self._epochs[session_id] = epoch
@@ -177,7 +191,7 @@ class Engine:
         """Claim a session's files; where this node does not see them, they are written from the cluster's memory."""
         folder = self.settings.folder
         if epochs(folder, session_id) or self._fetch is None:
-            return await asyncio.to_thread(claim, folder, session_id, epoch)
+            return await asyncio.to_thread(claim, folder, session_id, epoch, self._disk)
         saved = await self._fetch(session_id)
         if saved is None:
             raise SnapshotError(f"session {session_id} has no files in {folder}, and none in the cluster's memory")

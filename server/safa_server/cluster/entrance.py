@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from safa_server import control
 from safa_server.cluster.desk import Client, Desk
 from safa_server.cluster.dialling import Refused, dial
-from safa_server.cluster.head import Route
+from safa_server.cluster.ports import Route
 from safa_server.connection import refusal
 from safa_server.fields import WireError
 from safa_server.principal import Access, Principal
@@ -23,6 +24,8 @@ from safa_stream.session.livescene import LiveScene
 
 #: Engines that are tried for a new session.
 TRIES = 3
+#: Between two tries to join a session, seconds.
+RETRY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,14 @@ class Entrance:
             who = self._identified(body.token, body.key)
             if who.access is Access.NONE and body.token is None:
                 raise WireError("token", who.refusal, "token")
-            route = await self._desk.switchboard.where(body.session, self._desk.limits.resume_seconds)
-            if route is None and who.access is Access.NONE:
-                raise WireError("token", who.refusal, "token")
-            if route is None:
-                raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
+            return await self._join(body, who, request.id)
+        raise WireError("not_open", "this connection has no session yet: say open or join first")
+
+    async def _join(self, body: control.Join, who: Principal, number: int | None) -> Entered:
+        switchboard, left = self._desk.switchboard, self._desk.limits.resume_seconds
+        end = time.monotonic() + left
+        route = await switchboard.where(body.session, left)
+        while route is not None:
             try:
                 engine, answer = await dial(route, replace(body, key=None), self._desk.secret, who)
             except Refused as error:
@@ -85,8 +91,18 @@ class Entrance:
                     raise
                 # In the words of a session that is nowhere: whose it is concerns nobody else.
                 raise WireError("token", who.refusal, "token") from None
-            return Entered(route, engine, body, answer, request.id)
-        raise WireError("not_open", "this connection has no session yet: say open or join first")
+            except FailureError:
+                # An engine that is lost just now: the session will be another's.
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise
+                await asyncio.sleep(RETRY)
+                route = await switchboard.broken(body.session, route.engine, route.epoch, left)
+                continue
+            return Entered(route, engine, body, answer, number)
+        if who.access is Access.NONE:
+            raise WireError("token", who.refusal, "token")
+        raise WireError("no_session", f"there is no session {body.session!r} (any more)", "session")
 
     async def _open(self, body: control.Open, who: Principal, number: int | None) -> Entered:
         if who.access is not Access.ALL:

@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from safa_server.cluster import directory as rules
+from safa_server.cluster.claims import Over
 from safa_server.cluster.directory import Directory, EngineFacts
+from safa_server.cluster.ports import EnginePort, Route
 from safa_server.tenants.quotas import Usage
-from safa_stream.errors import ClusterError, SafaError, SnapshotError
+from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
 
 log = logging.getLogger("safa_server.cluster.head")
 
@@ -31,33 +33,6 @@ START_SECONDS, ADOPT_SECONDS, ALIVE_SECONDS = 120.0, 20.0, 1.0
 
 #: A session that loses so many engines in so many seconds is what they are lost by: nobody gets it any more.
 MOST_TAKEOVERS, TAKEOVER_SECONDS = 4, 60.0
-
-
-class EnginePort(Protocol):
-    """An engine, wherever it is. Every call raises where the engine is gone."""
-
-    async def facts(self) -> EngineFacts: ...
-
-    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None: ...
-
-    async def release(self, session_id: str) -> int: ...
-
-    async def drop(self, session_id: str) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def kill(self) -> None:
-        """End it at once, answering or not."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a session is: its engine, that engine's WebSocket, and the epoch in which that is so."""
-
-    engine: str
-    url: str
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +49,13 @@ class HeadSettings:
 class Head:
     """See the module. launch: begins an engine of a name; it answers once it can be asked for facts."""
 
-    def __init__(self, launch: Callable[[str], Awaitable[EnginePort]], settings: HeadSettings) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        launch: Callable[[str], Awaitable[EnginePort]],
+        settings: HeadSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings, self._clock = settings, clock
         self.directory = Directory()
         #: Since it began: engines that were lost, sessions that others took over, and sessions that were moved.
         self.counts = {"engines_lost": 0, "sessions_recovered": 0, "sessions_moved": 0, "sessions_lost": 0}
@@ -140,7 +120,7 @@ class Head:
             await self._check(engine)
         if session not in self.directory.sessions and engine not in self._ports:
             # It began and was lost between two reports: its files say the rest.
-            self.directory = rules.heard_of(self.directory, session, epoch, time.monotonic())
+            self.directory = rules.heard_of(self.directory, session, epoch, self._clock())
             self._spawn(self._rehome())
         return await self.where(session, seconds)
 
@@ -152,7 +132,7 @@ class Head:
 
     async def status(self) -> dict[str, Any]:
         """Engines and sessions, as JSON."""
-        now = time.monotonic()
+        now = self._clock()
         engines = {
             name: {
                 "url": one.facts.url,
@@ -184,9 +164,9 @@ class Head:
             raise ClusterError(f"there is no other engine for session {session!r}")
         self._moving.add(session)
         try:
-            self.directory = rules.handed(self.directory, session, target, time.monotonic())
+            self.directory = rules.handed(self.directory, session, target, self._clock())
             position = await self._ports[source].release(session)
-            due = self.directory.sessions[session].due(time.monotonic())
+            due = self.directory.sessions[session].due(self._clock())
             await self._adopt(session, target, None if due is None else max(due, position))
             self.counts["sessions_moved"] += 1
         except Exception as error:
@@ -233,7 +213,7 @@ class Head:
     async def _join(self, name: str, port: EnginePort) -> None:
         facts = await port.facts()
         self._ports[name] = port
-        self.directory, _ = rules.reported(self.directory, name, facts, time.monotonic())
+        self.directory, _ = rules.reported(self.directory, name, facts, self._clock())
         self._watches[name] = asyncio.create_task(self._watch(name, port), name=f"watch {name}")
         await self._tell()
 
@@ -252,7 +232,7 @@ class Head:
     async def _heard(self, name: str, port: EnginePort, facts: EngineFacts) -> None:
         if name not in self._ports:
             return
-        self.directory, outdated = rules.reported(self.directory, name, facts, time.monotonic())
+        self.directory, outdated = rules.reported(self.directory, name, facts, self._clock())
         for session in outdated:
             if session not in self._moving:
                 with suppress(Exception):
@@ -295,7 +275,7 @@ class Head:
         target = rules.shelter(self.directory)
         if target is None:
             return
-        now = time.monotonic()
+        now = self._clock()
         self.directory = rules.handed(self.directory, session, target, now)
         taken = self._taken.setdefault(session, deque(maxlen=MOST_TAKEOVERS))
         if len(taken) == MOST_TAKEOVERS and now - taken[0] < TAKEOVER_SECONDS:
@@ -305,9 +285,19 @@ class Head:
         try:
             await self._adopt(session, target, self.directory.sessions[session].due(now))
             self.counts["sessions_recovered"] += 1
+        except Over as error:
+            # Its engine was lost before it could say so.
+            log.info("%s", error)
+            self.directory = rules.ended(self.directory, session)
+            await self._tell()
         except SnapshotError as error:
             self._give_up(session, str(error))
             await self._tell()
+        except OutputError as error:
+            # No engine was lost with it: it is tried until the disk takes it.
+            taken.pop()
+            log.warning("%s could not take session %s over yet: %s", target, session, error)
+            self._orphan(session)
         except Exception as error:
             log.warning("%s could not take session %s over: %s", target, session, error)
             self._orphan(session)

@@ -25,8 +25,8 @@ from safa_server import control
 from safa_server.cluster.desk import Client, Desk
 from safa_server.cluster.dialling import dial
 from safa_server.cluster.engine import MOVED
-from safa_server.cluster.entrance import Entered, Entrance
-from safa_server.cluster.head import Route
+from safa_server.cluster.entrance import RETRY, Entered, Entrance
+from safa_server.cluster.ports import Route
 from safa_server.fields import WireError
 from safa_server.guests import Guests
 from safa_server.header import PLAIN, SIZES
@@ -38,26 +38,23 @@ log = logging.getLogger("safa_server.cluster.front")
 
 #: Without a frame for so long, a front end asks whether the engine still has the session, seconds.
 STALLED = 1.0
-#: Between two tries to join a session again.
-RETRY = 0.1
 #: Answers of an engine that end a session for good, or this client's hearing of it; all others are a loss.
 _FINAL = frozenset((1000, 1008, 1009, 1013))
 #: What needs not be said again: it is said all the time, or made up for otherwise.
 _PASSING = frozenset(("ack", "playhead", "grant"))
-_FRAME_AT = 8
+_SEQUENCE_AT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """What a client hears, so that it can be joined again. last: number of the latest frame; granted: samples of the
-    session's clock that were granted and have not come."""
+    """What a client hears, so that it can be joined again. by_grant: whether its grants may drive the session; until:
+    the sample of the session's clock up to which they let it go; last: number of the latest frame."""
 
     route: Route
     join: control.Join
     by_grant: bool
-    session_rate: int
+    until: int
     last: int | None = None
-    granted: int = 0
 
 
 class Relay:
@@ -103,10 +100,14 @@ class Relay:
 
     async def _begin(self, entered: Entered) -> None:
         """Tell the client what its engine has answered, in this front end's words."""
-        answer, names = entered.answer, ("session", "control", "format", "rate", "channels", "layer", "header")
-        join = replace(entered.join, **{name: answer[name] for name in names})
+        answer, names = entered.answer, ("session", "control", "format", "channels", "layer", "header")
+        own = answer["rate"] == answer["session_rate"]
+        join = replace(entered.join, rate=None if own else answer["rate"], **{name: answer[name] for name in names})
         self._engine = entered.engine
-        self._hearing = Hearing(entered.route, join, answer["pacing"] != "live", answer["session_rate"], join.from_)
+        by_grant = answer["pacing"] != "live" and join.control
+        # Who comes back to its session by another front end has granted what is still to come.
+        until = answer["position"] + answer["credit"]
+        self._hearing = Hearing(entered.route, join, by_grant, until, join.from_)
         self._linked.set()
         security = self._desk.security
         told = {
@@ -149,7 +150,7 @@ class Relay:
         except WireError:
             return message
         if found.get("type") == "grant" and isinstance(found.get("samples"), int):
-            self._hearing = replace(self._hearing, granted=self._hearing.granted + found["samples"])
+            self._hearing = replace(self._hearing, until=self._hearing.until + found["samples"])
         if found.get("type") in _PASSING and number is None:
             return message
         self._number += 1
@@ -202,11 +203,10 @@ class Relay:
         assert self._hearing is not None
         if len(frame) < SIZES[PLAIN]:
             return True
-        rate, frames, sequence = struct.unpack_from("<2I Q", frame, _FRAME_AT)
+        (sequence,) = struct.unpack_from("<Q", frame, _SEQUENCE_AT)
         if self._hearing.last is not None and sequence <= self._hearing.last:
             return False
-        left = max(0, self._hearing.granted - frames * self._hearing.session_rate // max(1, rate))
-        self._hearing = replace(self._hearing, last=sequence, granted=left)
+        self._hearing = replace(self._hearing, last=sequence)
         return True
 
     def _incoming(self, message: str) -> str | None:
@@ -246,22 +246,28 @@ class Relay:
                 if route is not None:
                     # The session's own token, or that the client was let in before, is right enough.
                     who, join = Principal(Access.LISTEN, self._who.tenant), replace(hearing.join, from_=hearing.last)
-                    self._engine, _ = await dial(route, join, self._desk.secret, who)
+                    self._engine, answer = await dial(route, join, self._desk.secret, who)
                     self._hearing = hearing = replace(hearing, route=route)
-                    await self._again()
+                    await self._again(answer["position"] + answer["credit"])
                     return True
             except (FailureError, ConnectionClosed) as error:
                 log.info("session %s is not back yet: %s", hearing.join.session, error)
             await asyncio.sleep(RETRY)
         return False
 
-    async def _again(self) -> None:
-        """Say again what an engine may not have heard, or not have answered."""
+    async def _again(self, until: int) -> None:
+        """Say again what an engine may not have heard, or not have answered. until: how far it has been let go."""
         assert self._engine is not None and self._hearing is not None
-        if self._hearing.by_grant and self._hearing.granted > 0:
-            await self._engine.send(write(control.Grant(samples=self._hearing.granted)))
-        for _, found in list(self._asked.values()):
-            await self._engine.send(json.dumps(found))
+        if self._hearing.by_grant and self._hearing.until > until:
+            await self._engine.send(write(control.Grant(samples=self._hearing.until - until)))
+        for number, (told, found) in list(self._asked.items()):
+            if found.get("type") != "grant":
+                await self._engine.send(json.dumps(found))
+                continue
+            # What is left of it is in the sum; granted twice, more would come than the client takes.
+            del self._asked[number]
+            if told is not None:
+                await self._client.send(write(control.Done(command=None), told))
 
 
 def _text(message: dict[str, Any], number: int | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safa_server.cluster.claims import FIRST, place_of
+from safa_server.disk import Disk
 from safa_server.storage import Place, Storage
 from safa_stream.models.interface import Model
 from safa_stream.session import snapshots
@@ -17,8 +18,10 @@ class ClaimedStorage(Storage):
     kept: told of every snapshot that was written, with the folder that it is in.
     """
 
-    def __init__(self, folder: Path, model: Model, kept: Callable[[Path], None] = lambda place: None) -> None:
-        super().__init__(folder, model, least_seconds=0.0, longest_seconds=0.0)
+    def __init__(
+        self, folder: Path, model: Model, kept: Callable[[Path], None] = lambda place: None, disk: Disk | None = None
+    ) -> None:
+        super().__init__(folder, model, least_seconds=0.0, longest_seconds=0.0, disk=disk)
         self._kept = kept
 
     def place_of(self, session_id: str, tenant: str | None = None) -> Path:

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safa_server.storage import DESCRIPTION, JOURNAL, SNAPSHOT, write_private
+from safa_server.disk import write_private
+from safa_server.storage import DESCRIPTION, JOURNAL, SNAPSHOT
 from safa_stream.errors import SnapshotError
 from safa_stream.session.snapshots import facts_of, marked
 
