@@ -16,6 +16,8 @@ from safa_stream.types import FloatArray
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
 BLOCK = 960
 LARGEST_PROVENANCE = 256
+#: The number of blocks of which it is not known (any more) what made them.
+UNKNOWN = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -343,6 +343,8 @@ class Station:
         """Let one block go to all who listen; by then the journal has what it was made of."""
         with self._live.lock:
             block, lines = self._blocks.next(self.apart), self._live.session.journal()
+            if self._live.left is not None:
+                self._live.left.append(block)
         self._record.write(lines, self.position)
         self.blocks += 1
         if self.past is not None:

@@ -19,12 +19,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safa_server.blocks import BLOCK, Block, Blocks
+import numpy as np
+
+from safa_server.blocks import BLOCK, UNKNOWN, Block, Blocks
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
 from safa_server.secret import Secret, digest_of
@@ -33,6 +35,7 @@ from safa_stream.models.interface import Model
 from safa_stream.session import snapshots
 from safa_stream.session.journal import CLOCK_KINDS, Entry, Journal, Mark, read_journal
 from safa_stream.session.replay import Again
+from safa_stream.session.session import Session
 from safa_stream.types import Steps
 
 log = logging.getLogger("safa_server.storage")
@@ -41,15 +44,17 @@ DESCRIPTION, JOURNAL = "session.json", "journal.jsonl"
 SNAPSHOT, EARLIER = "snapshot.safetensors", "snapshot.before.safetensors"
 #: Of a single server: a snapshot is made at most so often, and with views in the making only after the longer time.
 LEAST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
-#: What left a session in its last seconds is made again, for listeners who have not had all of it.
-AGAIN_SECONDS = 0.5
-#: ... and of that so much is kept at most.
+#: So much of what left a session last is in its snapshots, for listeners who had not had all of it.
+LEFT_SECONDS = 5.0
+#: With what the journal brings after that, so much is kept for them at most.
 PAST_SECONDS = 30.0
+#: Names of a snapshot's entries for it.
+LEFT, LEFT_FIRST = "left", "left_first"
 #: The older format held the session's token in clear. It is read, and written anew with the hash instead.
 FORMAT, OLDER_FORMAT = "safa-session-2", "safa-session-1"
 #: The folder of tenants' folders; no session's id is as short.
 TENANTS = "tenants"
-#: The longest end of a journal in which its last line is looked for.
+#: So long an end of a journal is looked through for commands with names.
 TAIL_BYTES = 1 << 20
 
 
@@ -133,12 +138,16 @@ class Storage:
             "block": BLOCK,
         }
         journal = Journal(place / JOURNAL, begin)
-        self._places[id(live)] = Place(place, journal)
+        self._keep(live, Place(place, journal), ())
         return journal
 
     def watch(self, live: Live, kept: Kept) -> None:
         """Go on keeping a session that was restored."""
-        self._places[id(live)] = Place(kept.journal.path.parent, kept.journal)
+        self._keep(live, Place(kept.journal.path.parent, kept.journal), kept.past)
+
+    def _keep(self, live: Live, place: Place, past: Iterable[Block]) -> None:
+        live.left = deque(past, round(LEFT_SECONDS * live.session.rate / BLOCK))
+        self._places[id(live)] = place
 
     def keep_secret(self, live: Live, secret: Secret) -> None:
         """Keep what opens a session from now on. Raises OutputError."""
@@ -160,7 +169,8 @@ class Storage:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
             if live.closed or (making and since < self._longest_seconds):
                 return
-            captured = snapshots.capture(live.session, place.journal.mark)
+            captured, left = snapshots.capture(live.session, place.journal.mark), tuple(live.left or ())
+        captured = _with_left(captured, left)
         with self._writing:
             # The session may have ended, or been left with a newer snapshot, meanwhile.
             place = self._places.get(id(live))
@@ -182,8 +192,8 @@ class Storage:
             place = self._places.pop(id(live), None)
             if place is not None:
                 with live.lock:
-                    captured = snapshots.capture(live.session, place.journal.mark)
-                self._write(place, captured)
+                    captured, left = snapshots.capture(live.session, place.journal.mark), tuple(live.left or ())
+                self._write(place, _with_left(captured, left))
 
     def _write(self, place: Place, captured: snapshots.Captured) -> bool:
         try:
@@ -213,10 +223,8 @@ class Storage:
                 kept: Kept = end.value
                 return kept
 
-    def restoring(self, place: Path, again_seconds: float = AGAIN_SECONDS) -> Steps[Kept]:
+    def restoring(self, place: Path) -> Steps[Kept]:
         """The session of a folder, brought to where its journal ends, in steps: they may need the model.
-
-        again_seconds: of the sound that left last are made again.
 
         Raises SafaError, OSError, ValueError and KeyError for what is damaged.
         """
@@ -224,8 +232,8 @@ class Storage:
         first = next(read_journal(place / JOURNAL), None)
         if first is None:
             raise SnapshotError(f"{place / JOURNAL} is empty")
-        end, once = _tail_of(place / JOURNAL)
-        again = self._begun(place, first, end, again_seconds)
+        once = _named_in(place / JOURNAL)
+        again = self._begun(place, first)
         for entry in read_journal(place / JOURNAL, again.mark.bytes):
             again.happen(entry)
             yield
@@ -256,29 +264,26 @@ class Storage:
             whose = f"session {about['id']!r} of tenant {about['tenant']!r}"
             raise SnapshotError(f"{path} is of {whose} and does not belong there")
 
-    def _begun(self, place: Path, first: Entry, end: int, again_seconds: float) -> _Again:
-        """Where to begin: with the newest snapshot that leaves so much to be made again, or with the journal."""
+    def _begun(self, place: Path, first: Entry) -> _Again:
+        """Where to begin: with the newest snapshot that is whole, or with the journal."""
         for name in (SNAPSHOT, EARLIER):
             if not (place / name).exists():
                 continue
             data = (place / name).read_bytes()
-            earlier = name == SNAPSHOT and (place / EARLIER).exists()
             try:
                 facts = snapshots.facts_of(data)
                 session = snapshots.restore(self._model, data)
             except SnapshotError as error:
-                if not earlier:
+                if name == EARLIER or not (place / EARLIER).exists():
                     raise
                 log.warning("session %s goes on from the snapshot before the newest: %s", place.name, error)
-                continue
-            if earlier and end - facts.position < again_seconds * session.rate:
                 continue
             again = Again(session, BLOCK)
             known = session.state.lines - facts.mark.lines
             for layer, (steps, expected) in facts.making.items():
                 again.start(layer, steps, expected)
-            return _Again(again, facts.mark, known)
-        return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0)
+            return _Again(again, facts.mark, known, _left_in(data, session))
+        return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +295,12 @@ class Place:
 
 
 class _Again:
-    """A session to which the end of its journal happens again. known: lines from the mark on that it has already."""
+    """A session to which the end of its journal happens again. known: lines from the mark on that it has already; left:
+    what left it before."""
 
-    def __init__(self, again: Again, mark: Mark, known: int) -> None:
+    def __init__(self, again: Again, mark: Mark, known: int, left: Iterable[Block]) -> None:
         self.blocks, self.mark, self.lines, self.playing = Blocks(again.session), mark, mark.lines, True
-        self.past: deque[Block] = deque(maxlen=round(PAST_SECONDS * again.session.rate / BLOCK))
+        self.past: deque[Block] = deque(left, round(PAST_SECONDS * again.session.rate / BLOCK))
         self._again, self._known = again, known
 
     def happen(self, entry: Entry) -> None:
@@ -314,17 +320,35 @@ class _Again:
         self._again.carry_out(entry)
 
 
-def _tail_of(path: Path) -> tuple[int, dict[str, int]]:
-    """The sample that a journal ends with, and the named commands that stand near its end."""
+def _with_left(captured: snapshots.Captured, left: Sequence[Block]) -> snapshots.Captured:
+    """A snapshot with what left the session last."""
+    if not left:
+        return captured
+    sound = np.concatenate([block.samples for block in left], axis=1)
+    about = {**captured.about, LEFT_FIRST: [left[0].start, left[0].sequence]}
+    return snapshots.Captured({**captured.tensors, LEFT: sound}, about)
+
+
+def _left_in(data: bytes, session: Session) -> Iterator[Block]:
+    """The blocks that left a session before its snapshot; what made them is not known any more."""
+    sound, about = snapshots.extra(data, LEFT)
+    if sound is None:
+        return
+    start, sequence = about[LEFT_FIRST]
+    for number in range(sound.shape[1] // BLOCK):
+        samples = np.asarray(sound[:, number * BLOCK : (number + 1) * BLOCK], np.float32)
+        yield Block(
+            samples, start + number * BLOCK, sequence + number, time.monotonic_ns(), UNKNOWN, session.heard_grid
+        )
+
+
+def _named_in(path: Path) -> dict[str, int]:
+    """The commands with names that stand near the end of a journal."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         lines = file.read().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n")]
-    if not whole:
-        raise SnapshotError(f"{path} has no line that is whole")
-    named = (json.loads(line) for line in whole[1:] if b'"once"' in line)
-    once = {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
-    return int(json.loads(whole[-1])["position"]), once
+    named = (json.loads(line) for line in lines[1:] if line.endswith(b"\n") and b'"once"' in line)
+    return {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
 
 
 def write_private(path: Path, data: bytes, earlier: Path | None = None) -> None:

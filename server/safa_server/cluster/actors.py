@@ -76,9 +76,9 @@ class EngineActor:
         """See Engine."""
         return self._engine.facts()
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """See Engine."""
-        await self._engine.adopt(session_id, epoch, due, lost)
+        await self._engine.adopt(session_id, epoch, due)
 
     async def release(self, session_id: str) -> int:
         """See Engine."""
@@ -131,9 +131,9 @@ class RayEngine:
         facts: EngineFacts = await self._handle.facts.remote()
         return facts
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """Go on with a session."""
-        await self._handle.adopt.remote(session_id, epoch, due, lost)
+        await self._handle.adopt.remote(session_id, epoch, due)
 
     async def release(self, session_id: str) -> int:
         """Let go of a session."""

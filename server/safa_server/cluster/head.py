@@ -38,7 +38,7 @@ class EnginePort(Protocol):
 
     async def facts(self) -> EngineFacts: ...
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None: ...
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None: ...
 
     async def release(self, session_id: str) -> int: ...
 
@@ -187,7 +187,7 @@ class Head:
             self.directory = rules.handed(self.directory, session, target, time.monotonic())
             position = await self._ports[source].release(session)
             due = self.directory.sessions[session].due(time.monotonic())
-            await self._adopt(session, target, None if due is None else max(due, position), lost=False)
+            await self._adopt(session, target, None if due is None else max(due, position))
             self.counts["sessions_moved"] += 1
         except Exception as error:
             self._orphan(session)
@@ -303,7 +303,7 @@ class Head:
             return
         taken.append(now)
         try:
-            await self._adopt(session, target, self.directory.sessions[session].due(now), lost=True)
+            await self._adopt(session, target, self.directory.sessions[session].due(now))
             self.counts["sessions_recovered"] += 1
         except SnapshotError as error:
             self._give_up(session, str(error))
@@ -312,9 +312,9 @@ class Head:
             log.warning("%s could not take session %s over: %s", target, session, error)
             self._orphan(session)
 
-    async def _adopt(self, session: str, engine: str, due: int | None, lost: bool) -> None:
+    async def _adopt(self, session: str, engine: str, due: int | None) -> None:
         async with asyncio.timeout(ADOPT_SECONDS):
-            await self._ports[engine].adopt(session, self.directory.sessions[session].epoch, due, lost)
+            await self._ports[engine].adopt(session, self.directory.sessions[session].epoch, due)
         self.directory = rules.settled(self.directory, session)
         await self._tell()
 
