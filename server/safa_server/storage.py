@@ -33,6 +33,7 @@ from safa_stream.models.interface import Model
 from safa_stream.session import snapshots
 from safa_stream.session.journal import CLOCK_KINDS, Entry, Journal, Mark, read_journal
 from safa_stream.session.replay import Again
+from safa_stream.session.session import Session
 from safa_stream.types import Steps
 
 log = logging.getLogger("safa_server.storage")
@@ -265,31 +266,36 @@ class Storage:
 
     def _begun(self, place: Path, first: Entry, end: int, again_seconds: float) -> _Again:
         """Where to begin: with the newest snapshot that leaves so much to be made again, or with the journal."""
+        whole = "without" not in first.values
+        found: tuple[snapshots.Facts, Session] | None = None
         for name in (SNAPSHOT, EARLIER):
             if not (place / name).exists():
                 continue
             data = (place / name).read_bytes()
-            earlier = name == SNAPSHOT and (place / EARLIER).exists()
             try:
                 facts = snapshots.facts_of(data)
                 session = snapshots.restore(self._model, data)
             except SnapshotError as error:
-                if not earlier:
+                if found is None and (name == EARLIER or not (place / EARLIER).exists()):
                     raise
                 log.warning("session %s goes on from the snapshot before the newest: %s", place.name, error)
                 continue
-            if earlier and end - facts.position < again_seconds * session.rate:
+            if whole and not _has(place / JOURNAL, facts.mark, session.state.lines - facts.mark.lines):
+                # Its engine ended between the two. What this session knows will be in no journal, but other lines in
+                # its place, so it must not be found again.
+                log.info("a snapshot of session %s knows more than the journal, and is removed", place.name)
+                (place / name).unlink()
                 continue
-            again = Again(session, BLOCK)
-            known = session.state.lines - facts.mark.lines
-            if "without" not in first.values and not _has(place / JOURNAL, facts.mark, known):
-                # Its engine ended between the two: what this session knows would be in no journal.
-                log.warning("session %s: a snapshot knows more than the journal, and is not gone on from", place.name)
-                continue
-            for layer, (steps, expected) in facts.making.items():
-                again.start(layer, steps, expected)
-            return _Again(again, facts.mark, known)
-        return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0)
+            found = facts, session
+            if end - facts.position >= again_seconds * session.rate:
+                break
+        if found is None:
+            return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0)
+        facts, session = found
+        again, known = Again(session, BLOCK), session.state.lines - facts.mark.lines
+        for layer, (steps, expected) in facts.making.items():
+            again.start(layer, steps, expected)
+        return _Again(again, facts.mark, known)
 
 
 @dataclass(frozen=True, slots=True)
