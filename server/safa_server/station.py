@@ -243,11 +243,14 @@ class Station:
             return
         self.closed = True
         self._runner.close(self._live)
+        with self._live.lock:
+            lines = self._live.session.journal()
+        # The journal first: a snapshot that knows more than it could not be gone on from.
+        self._record.write([*lines, {"type": "at" if stays else "end", "position": self.position}], self.position)
         if self._storage is not None:
             (self._storage.leave if stays else self._storage.end)(self._live)
         for task in self._tasks:
             task.cancel()
-        self._record.write([{"type": "at" if stays else "end", "position": self.position}], self.position)
         self._record.close()
         self._loops.close()
         self._block_callbacks.clear()

@@ -282,11 +282,12 @@ class Storage:
                     raise
                 log.warning("session %s goes on from its other snapshot: %s", place.name, error)
                 continue
-            again = Again(session, BLOCK)
-            known = session.state.lines - facts.mark.lines
+            again, known = Again(session, BLOCK), session.state.lines - facts.mark.lines
             if "without" not in first.values and not _has(place / JOURNAL, facts.mark, known):
-                # Its engine ended between the two: what this session knows would be in no journal.
-                log.warning("session %s: a snapshot knows more than the journal, and is not gone on from", place.name)
+                # Its engine ended between the two. What this session knows will be in no journal, but other lines in
+                # its place, so it must not be found again.
+                log.info("a snapshot of session %s knows more than the journal, and is removed", place.name)
+                (place / name).unlink()
                 continue
             for layer, (steps, expected) in facts.making.items():
                 again.start(layer, steps, expected)

@@ -233,6 +233,8 @@ async def _visited(all: Day, guest: Guest, programme: Puller) -> None:
         # What its journal was waiting to say when it ended, the disk never took; the sound is not less for it.
         all.counts["frames_ended_on_a_full_disk"] += found.unknown
         found = replace(found, unknown=0)
+    if found.unknown or found.differing:
+        all.report(f"{guest} heard in session {session} what its journal does not make: {found}")
     all.verdict += found
     all.counts["sessions"] += 1
     _account(all.counts, heard, "a guest's session")
