@@ -105,7 +105,7 @@ class Engine:
         self._runner = Runner(model, settings.layers, observer)
         await asyncio.to_thread(self._runner.start)
         self._stack.callback(self._runner.stop)
-        self._stations = Stations(self._runner, settings.sessions, self._storage, self._clock)
+        self._stations = Stations(self._runner, settings.sessions, self._storage, clock=self._clock)
         security = EngineSecurity(token=settings.secret)
         self.registry = Registry()
         self._hub = Hub(self._stations, security, settings.limits, self.registry, settings.session_seconds)
