@@ -117,6 +117,13 @@ def restore(model: Model, data: bytes) -> Session:
         return Session(_state(model, about, tensors))
 
 
+def extra(data: bytes, name: str) -> tuple[AnyNumpy | None, dict[str, Any]]:
+    """An array that whoever saved a session laid beside it, None where there is none; and what the snapshot says of
+    itself. Raises SnapshotError."""
+    with _reading():
+        return safetensors_numpy.load(data).get(name), _about(data)
+
+
 def marked(data: bytes, mark: Mark) -> bytes:
     """The same snapshot, for a journal that has another place for what it does not hold. Raises SnapshotError."""
     with _reading():

@@ -16,6 +16,8 @@ from safa_stream.types import FloatArray
 #: Samples of a block that leaves a session: 20 ms at 48 kHz.
 BLOCK = 960
 LARGEST_PROVENANCE = 256
+#: The number of blocks of which it is not known (any more) what made them.
+UNKNOWN = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,3 +78,16 @@ class Blocks:
             while len(self._provenances) > LARGEST_PROVENANCE:
                 self._provenances.popitem(last=False)
         return self._number
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A session that was on the air before. past: the latest blocks that left it then; playing: whether its clock ran;
+    due: the sample that ought to leave about now, where that is known: the clock catches up; once: numbers of commands
+    that must not be carried out again, by their names."""
+
+    blocks: Blocks
+    past: tuple[Block, ...] = ()
+    playing: bool = True
+    due: int | None = None
+    once: Mapping[str, int] = field(default_factory=dict)

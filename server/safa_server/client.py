@@ -175,16 +175,16 @@ class SafaClient:
 
     async def _resume(self) -> None:
         """Connect and join again, as long as the server keeps the session."""
-        names = {"session", "token", "control", "format", "channels", "layer", "header"} & set(self.opened)
-        names |= {"rate"} if self.opened.get("rate") != self.opened.get("session_rate") else set()
+        names = {"session", "token", "control", "format", "rate", "channels", "layer", "header"} & set(self.opened)
+        names -= {"rate"} if self.opened.get("rate") == self.opened.get("session_rate") else set()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.opened.get("resume_seconds", 0.0)):
                 for pause in itertools.chain((0.0, 0.1, 0.3), itertools.repeat(1.0)):
                     await asyncio.sleep(pause)
                     with suppress(OSError, InvalidHandshake, ConnectionClosed):
                         self._socket = await self._dial()
-                        after = None if self.last is None else self.last.sequence
-                        await self._socket.send(write(Join(**{n: self.opened[n] for n in names}, from_=after), 0))
+                        join = Join(**{n: self.opened[n] for n in names}, from_=getattr(self.last, "sequence", None))
+                        await self._socket.send(write(join, 0))
                         answer = json.loads(await self._socket.recv())
                         self.resumed += answer["type"] == "opened"
                         if answer["type"] == "error":

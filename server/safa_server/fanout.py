@@ -169,7 +169,7 @@ class Fanout:
         return feed
 
     def _beyond_burst(self) -> float:
-        """Seconds that are sent before their time, beyond what all sessions' are: who gets them at once needs more."""
+        """Seconds that are sent before their time, beyond what all sessions' are: to take them takes longer."""
         return max(0.0, self.station.ahead - BURST_SECONDS)
 
     def _choose_layers(self) -> None:

@@ -14,11 +14,10 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from safa_server.blocks import BLOCK, Block, Blocks
+from safa_server.blocks import BLOCK, Block, Blocks, Resumed
 from safa_server.live import Live
 from safa_server.loops import Loops
 from safa_server.record import Record
@@ -41,19 +40,6 @@ LARGEST_CREDIT_SECONDS = 60.0
 YIELD_BLOCKS = 10
 
 log = logging.getLogger("safa_server.station")
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """A session that was on the air before. past: the latest blocks that left it then; playing: whether its clock ran;
-    due: the sample that ought to leave about now, where that is known: the clock catches up; once: numbers of commands
-    that must not be carried out again, by their names."""
-
-    blocks: Blocks
-    past: tuple[Block, ...] = ()
-    playing: bool = True
-    due: int | None = None
-    once: Mapping[str, int] = field(default_factory=dict)
 
 
 class Station:
@@ -354,6 +340,8 @@ class Station:
         """Let one block go to all who listen; by then the journal has what it was made of."""
         with self._live.lock:
             block, lines = self._blocks.next(self.apart), self._live.session.journal()
+            if self._live.left is not None:
+                self._live.left.append(block)
         self._record.write(lines, self.position)
         self.blocks += 1
         if self.past is not None:

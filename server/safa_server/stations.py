@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from safa_server.blocks import Resumed
 from safa_server.principal import Principal
 from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import AdmissionError, Runner
 from safa_server.secret import Secret
-from safa_server.station import Resumed, Station
+from safa_server.station import Station
 from safa_server.storage import Kept, Storage
 from safa_server.tenants.quotas import Turnstile, Usage, check_layers
 from safa_server.tenants.register import Register

@@ -18,12 +18,14 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safa_server.blocks import BLOCK, Block, Blocks
+import numpy as np
+
+from safa_server.blocks import BLOCK, UNKNOWN, Block, Blocks
 from safa_server.disk import Disk, write_private
 from safa_server.live import Live
 from safa_server.requests import OpenRequest
@@ -42,17 +44,19 @@ DESCRIPTION, JOURNAL = "session.json", "journal.jsonl"
 SNAPSHOT, EARLIER = "snapshot.safetensors", "snapshot.before.safetensors"
 #: Of a single server: a snapshot is made at most so often, and with views in the making only after the longer time.
 LEAST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
-#: What left a session in its last seconds is made again, for listeners who have not had all of it.
-AGAIN_SECONDS = 0.5
-#: ... and of that so much is kept at most.
+#: So much of what left a session last is in its snapshots, for listeners who had not had all of it.
+LEFT_SECONDS = 5.0
+#: With what the journal brings after that, so much is kept for them at most.
 PAST_SECONDS = 30.0
+#: Names of a snapshot's entries for it.
+LEFT, LEFT_FIRST = "left", "left_first"
 #: Seconds by which a journal may be behind what was heard, at the most.
 LONGEST_UNWRITTEN = 1.0
 #: The older format held the session's token in clear. It is read, and written anew with the hash instead.
 FORMAT, OLDER_FORMAT = "safa-session-2", "safa-session-1"
 #: The folder of tenants' folders; no session's id is as short.
 TENANTS = "tenants"
-#: The longest end of a journal in which its last line is looked for.
+#: So long an end of a journal is looked through for commands with names.
 TAIL_BYTES = 1 << 20
 
 
@@ -137,12 +141,16 @@ class Storage:
             "block": BLOCK,
         }
         journal = Journal(place / JOURNAL, begin, opened=self.disk.append)
-        self._places[id(live)] = Place(place, journal)
+        self._keep(live, Place(place, journal), ())
         return journal
 
     def watch(self, live: Live, kept: Kept) -> None:
         """Go on keeping a session that was restored."""
-        self._places[id(live)] = Place(kept.journal.path.parent, kept.journal)
+        self._keep(live, Place(kept.journal.path.parent, kept.journal), kept.past)
+
+    def _keep(self, live: Live, place: Place, past: Iterable[Block]) -> None:
+        live.left = deque(past, round(LEFT_SECONDS * live.session.rate / BLOCK))
+        self._places[id(live)] = place
 
     def keep_secret(self, live: Live, secret: Secret) -> None:
         """Keep what opens a session from now on. Raises OutputError."""
@@ -165,7 +173,8 @@ class Storage:
             making = any(layer.work is not None for layer in live.session.state.layers.values())
             if live.closed or (making and since < self._longest_seconds):
                 return
-            captured = snapshots.capture(live.session, place.journal.mark)
+            captured, left = snapshots.capture(live.session, place.journal.mark), tuple(live.left or ())
+        captured = _with_left(captured, left)
         with self._writing:
             # The session may have ended, or been left with a newer snapshot, meanwhile.
             place = self._places.get(id(live))
@@ -187,8 +196,8 @@ class Storage:
             place = self._places.pop(id(live), None)
             if place is not None and not place.journal.behind:
                 with live.lock:
-                    captured = snapshots.capture(live.session, place.journal.mark)
-                self._write(place, captured)
+                    captured, left = snapshots.capture(live.session, place.journal.mark), tuple(live.left or ())
+                self._write(place, _with_left(captured, left))
 
     def _write(self, place: Place, captured: snapshots.Captured) -> bool:
         try:
@@ -221,10 +230,8 @@ class Storage:
                 kept: Kept = end.value
                 return kept
 
-    def restoring(self, place: Path, again_seconds: float = AGAIN_SECONDS) -> Steps[Kept]:
+    def restoring(self, place: Path) -> Steps[Kept]:
         """The session of a folder, brought to where its journal ends, in steps: they may need the model.
-
-        again_seconds: of the sound that left last are made again.
 
         Raises SafaError, OSError, ValueError and KeyError for what is damaged.
         """
@@ -232,11 +239,9 @@ class Storage:
         first = next(read_journal(place / JOURNAL), None)
         if first is None:
             raise SnapshotError(f"{place / JOURNAL} is empty")
-        end, once = _tail_of(place / JOURNAL)
-        if again_seconds and about["pacing"] == "pull":
-            # Faster than it sounds: what is on its way to listeners is many seconds.
-            again_seconds = PAST_SECONDS
-        again = self._begun(place, first, end, again_seconds)
+        once = _named_in(place / JOURNAL)
+        # Pulled faster than it sounds, a session has many seconds on their way to listeners.
+        again = self._begun(place, first, (EARLIER, SNAPSHOT) if about["pacing"] == "pull" else (SNAPSHOT, EARLIER))
         for entry in read_journal(place / JOURNAL, again.mark.bytes):
             again.happen(entry)
             yield
@@ -267,38 +272,30 @@ class Storage:
             whose = f"session {about['id']!r} of tenant {about['tenant']!r}"
             raise SnapshotError(f"{path} is of {whose} and does not belong there")
 
-    def _begun(self, place: Path, first: Entry, end: int, again_seconds: float) -> _Again:
-        """Where to begin: with the newest snapshot that leaves so much to be made again, or with the journal."""
-        whole = "without" not in first.values
-        found: tuple[snapshots.Facts, Session] | None = None
-        for name in (SNAPSHOT, EARLIER):
-            if not (place / name).exists():
-                continue
+    def _begun(self, place: Path, first: Entry, names: Sequence[str]) -> _Again:
+        """Where to begin: with the first of these snapshots that is there and whole, or with the journal."""
+        there = [name for name in names if (place / name).exists()]
+        for name in there:
             data = (place / name).read_bytes()
             try:
                 facts = snapshots.facts_of(data)
                 session = snapshots.restore(self._model, data)
             except SnapshotError as error:
-                if found is None and (name == EARLIER or not (place / EARLIER).exists()):
+                if name == there[-1]:
                     raise
-                log.warning("session %s goes on from the snapshot before the newest: %s", place.name, error)
+                log.warning("session %s goes on from its other snapshot: %s", place.name, error)
                 continue
-            if whole and not _has(place / JOURNAL, facts.mark, session.state.lines - facts.mark.lines):
+            again, known = Again(session, BLOCK), session.state.lines - facts.mark.lines
+            if "without" not in first.values and not _has(place / JOURNAL, facts.mark, known):
                 # Its engine ended between the two. What this session knows will be in no journal, but other lines in
                 # its place, so it must not be found again.
                 log.warning("a snapshot of session %s knows more than its journal, and is removed", place.name)
                 (place / name).unlink()
                 continue
-            found = facts, session
-            if end - facts.position >= again_seconds * session.rate:
-                break
-        if found is None:
-            return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0)
-        facts, session = found
-        again, known = Again(session, BLOCK), session.state.lines - facts.mark.lines
-        for layer, (steps, expected) in facts.making.items():
-            again.start(layer, steps, expected)
-        return _Again(again, facts.mark, known)
+            for layer, (steps, expected) in facts.making.items():
+                again.start(layer, steps, expected)
+            return _Again(again, facts.mark, known, _left_in(data, session))
+        return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0, ())
 
 
 @dataclass(slots=True)
@@ -311,11 +308,12 @@ class Place:
 
 
 class _Again:
-    """A session to which the end of its journal happens again. known: lines from the mark on that it has already."""
+    """A session to which the end of its journal happens again. known: lines from the mark on that it has already; left:
+    what left it before."""
 
-    def __init__(self, again: Again, mark: Mark, known: int) -> None:
+    def __init__(self, again: Again, mark: Mark, known: int, left: Iterable[Block]) -> None:
         self.blocks, self.mark, self.lines, self.playing = Blocks(again.session), mark, mark.lines, True
-        self.past: deque[Block] = deque(maxlen=round(PAST_SECONDS * again.session.rate / BLOCK))
+        self.past: deque[Block] = deque(left, round(PAST_SECONDS * again.session.rate / BLOCK))
         self._again, self._known = again, known
 
     def happen(self, entry: Entry) -> None:
@@ -335,6 +333,28 @@ class _Again:
         self._again.carry_out(entry)
 
 
+def _with_left(captured: snapshots.Captured, left: Sequence[Block]) -> snapshots.Captured:
+    """A snapshot with what left the session last."""
+    if not left:
+        return captured
+    sound = np.concatenate([block.samples for block in left], axis=1)
+    about = {**captured.about, LEFT_FIRST: [left[0].start, left[0].sequence]}
+    return snapshots.Captured({**captured.tensors, LEFT: sound}, about)
+
+
+def _left_in(data: bytes, session: Session) -> Iterator[Block]:
+    """The blocks that left a session before its snapshot; what made them is not known any more."""
+    sound, about = snapshots.extra(data, LEFT)
+    if sound is None:
+        return
+    start, sequence = about[LEFT_FIRST]
+    for number in range(sound.shape[1] // BLOCK):
+        samples = np.asarray(sound[:, number * BLOCK : (number + 1) * BLOCK], np.float32)
+        yield Block(
+            samples, start + number * BLOCK, sequence + number, time.monotonic_ns(), UNKNOWN, session.heard_grid
+        )
+
+
 def _has(path: Path, mark: Mark, lines: int) -> bool:
     """Does a journal have so many lines of the session's own after a mark?"""
     if lines > 0:
@@ -345,17 +365,13 @@ def _has(path: Path, mark: Mark, lines: int) -> bool:
     return lines <= 0
 
 
-def _tail_of(path: Path) -> tuple[int, dict[str, int]]:
-    """The sample that a journal ends with, and the named commands that stand near its end."""
+def _named_in(path: Path) -> dict[str, int]:
+    """The commands with names that stand near the end of a journal."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         lines = file.read().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n")]
-    if not whole:
-        raise SnapshotError(f"{path} has no line that is whole")
-    named = (json.loads(line) for line in whole[1:] if b'"once"' in line)
-    once = {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
-    return int(json.loads(whole[-1])["position"]), once
+    named = (json.loads(line) for line in lines[1:] if line.endswith(b"\n") and b'"once"' in line)
+    return {str(line["name"]): int(line["number"]) for line in named if line.get("type") == "once"}
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -37,9 +37,9 @@ class Port:
         await self._answer()
         return self.engine.facts()
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         await self._answer()
-        await self.engine.adopt(session_id, epoch, due, lost)
+        await self.engine.adopt(session_id, epoch, due)
 
     async def release(self, session_id: str) -> int:
         await self._answer()

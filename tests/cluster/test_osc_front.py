@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
+from safa_server import osc_reception
 from safa_server.client import SafaClient
 from safa_server.cluster.head import EnginePort, Head, HeadSettings
 from safa_server.cluster.osc_front import OscFront
 from safa_server.cluster.osc_parcels import Kind, Parcel
+from safa_server.control import Close
 from safa_server.osc_reception import OscSettings
-from safa_server.security import Security
 from safa_stream.errors import FailureError
 from tests.cluster.rig import SECRET, Cluster, cluster
 from tests.server.osc_rig import Peer, live, packet, peer
@@ -25,9 +26,9 @@ from tests.server.tenants_rig import OPERATOR, Tenancy
 
 
 @asynccontextmanager
-async def spoken_to(folder: Path, security: Security | None = None) -> AsyncIterator[tuple[Cluster, OscFront]]:
+async def spoken_to(folder: Path, **given: Any) -> AsyncIterator[tuple[Cluster, OscFront]]:
     """A cluster of two engines, and an OSC port of a front end."""
-    async with cluster(folder, security=security) as up:
+    async with cluster(folder, **given) as up:
         osc = OscFront(up.head, SECRET, OscSettings())
         await osc.start()
         try:
@@ -100,13 +101,39 @@ def test_a_session_is_steered_wherever_it_is(tmp_path: Path) -> None:
     test()
 
 
+def test_an_engine_that_was_given_up_and_lives_on_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(osc_reception, "SWEEP_SECONDS", 0.2)
+
+    @live
+    async def test() -> None:
+        async with spoken_to(tmp_path, patience=0.5) as (up, osc), SafaClient.connect(up.url) as client:
+            session = (await client.open("low"))["session"]
+            with peer() as one:
+                await one.ask(osc.port, "/safa/subscribe", "", 0, 25.0)
+                zombie = await up.port_of(session)
+                zombie.frozen = True
+                await _until_elsewhere(up.head, session, zombie.engine.settings.name)
+                async with SafaClient.connect(up.url) as other:
+                    await other.join(session, client.opened["token"], control=True)
+                    while (await other.state())["layers"][0]["gain"] != -2.0:
+                        await one.send(osc.port, packet("/safa/layer/0/gain", -2.0))
+                        await asyncio.sleep(0.05)
+                    await other.send(Close())
+                assert (await one.until("/safa/error"))[1] == ("/safa", "the session is closed")
+                await one.send(osc.port, packet("/safa/freeze"))
+                assert (await one.until("/safa/error"))[1] == ("/safa/freeze", "there is no session yet")
+                zombie.frozen = False
+
+    test()
+
+
 def test_tenants_sessions_are_none_to_osc(tmp_path: Path) -> None:
     tenancy = Tenancy(tmp_path)
 
     @live
     async def test() -> None:
         async with (
-            spoken_to(tmp_path / "state", tenancy.security) as (up, osc),
+            spoken_to(tmp_path / "state", security=tenancy.security) as (up, osc),
             SafaClient.connect(up.url, tenancy.token("a")) as client,
         ):
             session = (await client.open("low"))["session"]

@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from safa_server.cluster.engine import Engine, EngineSettings
 from safa_server.cluster.front import front_end
-from safa_server.cluster.head import Route
 from safa_server.cluster.passes import EngineSecurity, pass_for
+from safa_server.cluster.ports import Route
 from safa_server.limits import Limits
 from safa_server.principal import NOBODY, OPERATOR, Access, Principal
 from safa_server.tenants.book import Revocation

@@ -15,7 +15,8 @@ from typing import Any
 
 from safa_server.cluster.directory import EngineFacts
 from safa_server.cluster.engine import Engine, EngineSettings
-from safa_server.cluster.head import Head, HeadSettings, Route
+from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.ports import Route
 from safa_server.cluster.vault import Saved, Vault
 from safa_server.serve import set_up_logging
 from safa_server.tenants.quotas import Usage
@@ -76,9 +77,9 @@ class EngineActor:
         """See Engine."""
         return self._engine.facts()
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """See Engine."""
-        await self._engine.adopt(session_id, epoch, due, lost)
+        await self._engine.adopt(session_id, epoch, due)
 
     async def release(self, session_id: str) -> int:
         """See Engine."""
@@ -131,9 +132,9 @@ class RayEngine:
         facts: EngineFacts = await self._handle.facts.remote()
         return facts
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """Go on with a session."""
-        await self._handle.adopt.remote(session_id, epoch, due, lost)
+        await self._handle.adopt.remote(session_id, epoch, due)
 
     async def release(self, session_id: str) -> int:
         """Let go of a session."""

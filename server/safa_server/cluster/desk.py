@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from safa_server.cluster.head import Route
+from safa_server.cluster.ports import Route
 from safa_server.limits import Limits
 from safa_server.metrics import Registry
 from safa_server.security import Security

@@ -12,8 +12,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from safa_server import control
-from safa_server.cluster.head import Route
 from safa_server.cluster.passes import pass_for
+from safa_server.cluster.ports import Route
 from safa_server.principal import Principal
 from safa_server.wire import write
 from safa_stream.errors import FailureError

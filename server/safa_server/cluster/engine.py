@@ -31,7 +31,6 @@ from safa_server.schema import document
 from safa_server.serve import page_folder
 from safa_server.station import Station
 from safa_server.stations import Stations
-from safa_server.storage import AGAIN_SECONDS
 from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.telemetry.tracing import TraceSettings, Tracing
 from safa_server.websocket import Front
@@ -138,9 +137,8 @@ class Engine:
         stations = {station.id: self._session(station) for station in self._stations.all()}
         return EngineFacts(self.url, self._model, runner.room, runner.pace.refused, stations)
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
-        """Go on with a session that another engine had. due: the sample that ought to leave about now; lost: that
-        engine is gone, so front ends may miss some of what it sent last.
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
+        """Go on with a session that another engine had. due: the sample that ought to leave about now.
 
         Raises SnapshotError where somebody else was faster, or its files are not there or damaged; OutputError where
         the disk does not take them now.
@@ -148,8 +146,7 @@ class Engine:
         try:
             place = await self._files(session_id, epoch)
             # On the engine's thread: a model is for one at a time.
-            steps = self._storage.restoring(place, AGAIN_SECONDS if lost else 0.0)
-            kept = await asyncio.wrap_future(self._runner.run(steps, urgent=True))
+            kept = await asyncio.wrap_future(self._runner.run(self._storage.restoring(place), urgent=True))
         except OSError as error:
             # A disk that is full is a matter of time; files that are gone are not.
             kind = SnapshotError if isinstance(error, FileNotFoundError) else OutputError

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from safa_server import control
 from safa_server.cluster.desk import Client, Desk
 from safa_server.cluster.dialling import Refused, dial
-from safa_server.cluster.head import Route
+from safa_server.cluster.ports import Route
 from safa_server.connection import refusal
 from safa_server.fields import WireError
 from safa_server.principal import Access, Principal

@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from safa_server.cluster import directory as rules
 from safa_server.cluster.claims import Over
 from safa_server.cluster.directory import Directory, EngineFacts
+from safa_server.cluster.ports import EnginePort, Route
 from safa_server.tenants.quotas import Usage
 from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
 
@@ -32,33 +33,6 @@ START_SECONDS, ADOPT_SECONDS, ALIVE_SECONDS = 120.0, 20.0, 1.0
 
 #: A session that loses so many engines in so many seconds is what they are lost by: nobody gets it any more.
 MOST_TAKEOVERS, TAKEOVER_SECONDS = 4, 60.0
-
-
-class EnginePort(Protocol):
-    """An engine, wherever it is. Every call raises where the engine is gone."""
-
-    async def facts(self) -> EngineFacts: ...
-
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None: ...
-
-    async def release(self, session_id: str) -> int: ...
-
-    async def drop(self, session_id: str) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def kill(self) -> None:
-        """End it at once, answering or not."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a session is: its engine, that engine's WebSocket, and the epoch in which that is so."""
-
-    engine: str
-    url: str
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +167,7 @@ class Head:
             self.directory = rules.handed(self.directory, session, target, self._clock())
             position = await self._ports[source].release(session)
             due = self.directory.sessions[session].due(self._clock())
-            await self._adopt(session, target, None if due is None else max(due, position), lost=False)
+            await self._adopt(session, target, None if due is None else max(due, position))
             self.counts["sessions_moved"] += 1
         except Exception as error:
             self._orphan(session)
@@ -309,7 +283,7 @@ class Head:
             return
         taken.append(now)
         try:
-            await self._adopt(session, target, self.directory.sessions[session].due(now), lost=True)
+            await self._adopt(session, target, self.directory.sessions[session].due(now))
             self.counts["sessions_recovered"] += 1
         except Over as error:
             # Its engine was lost before it could say so.
@@ -328,9 +302,9 @@ class Head:
             log.warning("%s could not take session %s over: %s", target, session, error)
             self._orphan(session)
 
-    async def _adopt(self, session: str, engine: str, due: int | None, lost: bool) -> None:
+    async def _adopt(self, session: str, engine: str, due: int | None) -> None:
         async with asyncio.timeout(ADOPT_SECONDS):
-            await self._ports[engine].adopt(session, self.directory.sessions[session].epoch, due, lost)
+            await self._ports[engine].adopt(session, self.directory.sessions[session].epoch, due)
         self.directory = rules.settled(self.directory, session)
         await self._tell()
 

@@ -225,11 +225,16 @@ class OscFront(OscReception):
                 self._refuse(said.peer, said.message.address, error, len(said.message.raw))
 
     async def _verify(self, lane: Lane) -> None:
-        """An engine that was given up, and does not know it, is left."""
+        """Leave an engine that was given up and does not know it, and forget a session that has ended."""
         with suppress(FailureError):
             route, known = await self._head.where(lane.session), lane.route
             if route is not None and known is not None and route.epoch > known.epoch and lane.link is not None:
                 self._unlink(lane)
+            elif route is None and lane.session not in (await self._head.status())["sessions"]:
+                # Its subscribers were told by its engine.
+                lane.renewals.clear()
+                if lane.idle and self._lanes.get(lane.key) is lane:
+                    del self._lanes[lane.key]
 
     # Links ---------------------------------------------------------------------------------------------------------
 
@@ -284,9 +289,12 @@ class OscFront(OscReception):
 
     def _take_back(self, link: Link, said: Said) -> None:
         """A message was too late for a session that has left, or ended: it is before those that are held."""
-        lane = self._lanes.get(session_of(said.message.address, said.message.arguments))
-        if lane is None or len(lane.back) >= MOST_HELD:
-            return
+        try:
+            lane = self._lane(session_of(said.message.address, said.message.arguments), said.at)
+            if len(lane.back) >= MOST_HELD:
+                raise UsageError(f"{MOST_HELD} messages wait for the session; no more can")
+        except UsageError as error:
+            return self._refuse(said.peer, said.message.address, error, len(said.message.raw))
         lane.back.append(said)
         if lane.link is link:
             lane.link, lane.denied = None, True

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from safa_server.cluster.head import Route
 from safa_server.cluster.osc_link import Link
 from safa_server.cluster.osc_parcels import Kind, Parcel
+from safa_server.cluster.ports import Route
 from safa_server.osc_packet import Message, alone
 from safa_server.osc_sockets import UdpPeer
 from safa_server.osc_subscribers import Destination

@@ -26,7 +26,7 @@ from safa_server.cluster.desk import Client, Desk
 from safa_server.cluster.dialling import dial
 from safa_server.cluster.engine import MOVED
 from safa_server.cluster.entrance import RETRY, Entered, Entrance
-from safa_server.cluster.head import Route
+from safa_server.cluster.ports import Route
 from safa_server.fields import WireError
 from safa_server.guests import Guests
 from safa_server.header import PLAIN, SIZES

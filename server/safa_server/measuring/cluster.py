@@ -43,6 +43,8 @@ GRACE = 0.02
 UNSETTLED = 4.0
 #: Between two moves, after a loss, and until there is a lead, or a front end is back, at the most, seconds.
 MOVE_SECONDS, AFTERWARDS, LEAD_SECONDS, BACK_SECONDS = 2.5, 8.0, 60.0, 30.0
+#: A client that has got so many frames hears its session.
+FRAMES = 50
 #: Sessions that throughput is measured with, an engine.
 SESSIONS_EACH = 3
 
@@ -241,7 +243,9 @@ async def _front_loss(plan: ClusterPlan, front: Served, flags: tuple[str, ...], 
         _sessions(plan, front.url, plan.sessions) as clients,
         _tasks(*_listening(clients, heard)),
     ):
-        await asyncio.sleep(1.0)
+        async with asyncio.timeout(LEAD_SECONDS):
+            while not all(one.account.frames > FRAMES for one in heard):
+                await asyncio.sleep(0.1)
         killed = time.monotonic()
         os.kill(front.pid, signal.SIGKILL)
         report("the front end is killed")

@@ -103,8 +103,6 @@ async def _comes_more(client: SafaClient) -> bool:
 async def opened(url: str, scene: str, counts: Counter[str], **fields: object) -> AsyncIterator[Puller]:
     """A session that its client's grants drive."""
     async with _entered(url, lambda client: client.open(scene, **fields), counts) as client:
-        # Who comes back asks for the rate it had, 8 kHz at least by the protocol; this is the session's own.
-        client.opened["rate"] = None
         yield Puller(client, counts=counts)
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from safa_server.cluster.directory import EngineFacts
 from safa_server.cluster.engine import Engine, EngineSettings
 from safa_server.cluster.front import front_end
-from safa_server.cluster.head import EnginePort, Head, HeadSettings, Route
+from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.ports import EnginePort, Route
 from safa_server.limits import Limits
 from safa_server.measuring.day.island import Clock, Gone, Island
 from safa_server.measuring.day.model import FormulaModel
@@ -46,9 +47,9 @@ class IslandEngine:
 
         return await self.island.call(facts)
 
-    async def adopt(self, session_id: str, epoch: int, due: int | None, lost: bool) -> None:
+    async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """Go on with a session."""
-        await self.island.call(lambda: self.engine.adopt(session_id, epoch, due, lost))
+        await self.island.call(lambda: self.engine.adopt(session_id, epoch, due))
 
     async def release(self, session_id: str) -> int:
         """Let go of a session."""
