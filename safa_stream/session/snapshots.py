@@ -50,6 +50,11 @@ class Captured:
     tensors: Tensors
     about: dict[str, Any]
 
+    @property
+    def lines(self) -> int:
+        """How many lines of the session's own its journal has to have for all that is in here."""
+        return int(self.about["lines"])
+
     def pack(self) -> bytes:
         """The snapshot's bytes."""
         # Made contiguous, as safetensors writes others wrongly; numpy would give numbers a dimension on the way.

@@ -201,7 +201,10 @@ class Storage:
 
     def _write(self, place: Place, captured: snapshots.Captured) -> bool:
         try:
-            self.disk.write(place.folder / SNAPSHOT, captured.pack(), place.folder / EARLIER)
+            # One of the two has to be what the journal knows of, however fast views follow each other.
+            earlier = place.folder / EARLIER if place.journal.mark.lines >= place.lines else None
+            self.disk.write(place.folder / SNAPSHOT, captured.pack(), earlier)
+            place.lines = captured.lines
         except OSError as error:
             log.warning("no snapshot of session %s: %s", place.folder, error.strerror)
             return False
@@ -286,7 +289,7 @@ class Storage:
             if "without" not in first.values and not _has(place / JOURNAL, facts.mark, known):
                 # Its engine ended between the two. What this session knows will be in no journal, but other lines in
                 # its place, so it must not be found again.
-                log.info("a snapshot of session %s knows more than the journal, and is removed", place.name)
+                log.warning("a snapshot of session %s knows more than its journal, and is removed", place.name)
                 (place / name).unlink()
                 continue
             for layer, (steps, expected) in facts.making.items():
@@ -295,12 +298,13 @@ class Storage:
         return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
-    """Where a session is kept."""
+    """Where a session is kept. lines: of the session's own, that the newest snapshot knows."""
 
     folder: Path
     journal: Journal
+    lines: int = 0
 
 
 class _Again:
