@@ -38,6 +38,8 @@ log = logging.getLogger("safa_server.cluster.front")
 
 #: Without a frame for so long, a front end asks whether the engine still has the session, seconds.
 STALLED = 1.0
+#: While frames come, it asks so often.
+CHECK = 5.0
 #: Answers of an engine that end a session for good, or this client's hearing of it; all others are a loss.
 _FINAL = frozenset((1000, 1008, 1009, 1013))
 #: What needs not be said again: it is said all the time, or made up for otherwise.
@@ -179,12 +181,19 @@ class Relay:
         """Hand on what comes, until the engine's connection ends: with which code, and why."""
         engine = self._engine
         assert engine is not None
+        asked = time.monotonic()
         while True:
+            if time.monotonic() - asked > CHECK:
+                # An engine that was given up may live on and send: its frames are not the session's any more.
+                asked = time.monotonic()
+                if await self._has_moved():
+                    engine.transport.abort()
+                    return MOVED, "elsewhere"
             try:
                 async with asyncio.timeout(STALLED):
                     message = await engine.recv()
             except TimeoutError:
-                if await self._is_elsewhere():
+                if await self._has_moved(stalled=True):
                     engine.transport.abort()
                     return MOVED, "elsewhere"
                 continue
@@ -222,13 +231,14 @@ class Relay:
         del found["id"]
         return None if number is None and found["type"] != "error" else _text(found, number)
 
-    async def _is_elsewhere(self) -> bool:
-        hearing = self._hearing
+    async def _has_moved(self, stalled: bool = False) -> bool:
+        """Is the session another engine's by now? stalled: this one sends nothing, so it had better be looked at."""
+        hearing, switchboard = self._hearing, self._desk.switchboard
         assert hearing is not None
+        session, engine, epoch = hearing.join.session, hearing.route.engine, hearing.route.epoch
         try:
-            route = await self._desk.switchboard.broken(
-                hearing.join.session, hearing.route.engine, hearing.route.epoch, 0.0
-            )
+            asked = switchboard.broken(session, engine, epoch, 0.0) if stalled else switchboard.where(session)
+            route = await asked
         except FailureError:
             return False
         return route is not None and route.epoch > hearing.route.epoch
