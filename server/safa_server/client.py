@@ -174,7 +174,6 @@ class SafaClient:
                 await self._socket.send(write(Ack(sequence=head.sequence)))
 
     async def _resume(self) -> None:
-        """Connect and join again, as long as the server keeps the session."""
         names = {"session", "token", "control", "format", "rate", "channels", "layer", "header"} & set(self.opened)
         names -= {"rate"} if self.opened.get("rate") == self.opened.get("session_rate") else set()
         with suppress(TimeoutError):
