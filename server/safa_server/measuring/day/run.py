@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import shutil
@@ -110,6 +111,7 @@ async def _passed(all: Day) -> dict[str, Any]:
     plan, chance, busy = all.plan, random.Random(all.plan.seed), load()
     coming = guests(chance, plan.guests, max(RATE + 1, plan.samples - 60 * RATE))
     began = time.monotonic()
+    trimming = asyncio.create_task(memory.keep_giving_back())
     async with all.cluster.up(), all.network.to(HOST, lambda: all.cluster.front) as slow:
         fields = {"pacing": "pull", "format": "f32", "lead": 20.0}
         async with opened(f"ws://{HOST}:{slow}/ws", "rain, wind:0.5", all.counts, **fields) as programme:
@@ -143,6 +145,7 @@ async def _passed(all: Day) -> dict[str, Any]:
                 await asyncio.to_thread(judged, all.folder, live.session, [live.heard]), unwritten[1]
             )
         all.cluster.end_head()
+    trimming.cancel()
     return _figures(all, faults, programme, live, {"lasted": lasted, "judging": judging, "load": busy})
 
 
@@ -214,6 +217,8 @@ async def _changed(all: Day, conductor: Conductor, programme: Puller) -> None:
 
 async def _look(all: Day, programme: Puller) -> None:
     """Read how much memory is used, and how much is on the disk beside journals."""
+    # What a dead process leaves, the system takes back at once; here it waits for the collector.
+    await asyncio.to_thread(gc.collect)
     all.memory.append(resident_bytes(os.getpid()))
     all.kept.append(await asyncio.to_thread(_bytes_in, all.folder, False))
 
