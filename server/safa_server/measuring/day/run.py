@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import shutil
@@ -10,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ JUST_NOW = 1.0
 FORGOTTEN = 5.0
 #: So many readings are in a fifth at least.
 LEAST_READINGS = 3
+#: Frames by which the journal of a session that is open may be behind.
+UNWRITTEN = round(LONGEST_UNWRITTEN * RATE / BLOCK)
 #: Whoever looks whether it is time for something does so this often, wall seconds.
 LOOK = 0.02
 
@@ -108,6 +111,7 @@ async def _passed(all: Day) -> dict[str, Any]:
     plan, chance, busy = all.plan, random.Random(all.plan.seed), load()
     coming = guests(chance, plan.guests, max(RATE + 1, plan.samples - 60 * RATE))
     began = time.monotonic()
+    trimming = asyncio.create_task(memory.keep_giving_back())
     async with all.cluster.up(), all.network.to(HOST, lambda: all.cluster.front) as slow:
         fields = {"pacing": "pull", "format": "f32", "lead": 20.0}
         async with opened(f"ws://{HOST}:{slow}/ws", "rain, wind:0.5", all.counts, **fields) as programme:
@@ -130,18 +134,32 @@ async def _passed(all: Day) -> dict[str, Any]:
                 await times.joined()
                 live.over = True
                 await _look(all, programme)
-                for one in (programme, live):
-                    with suppress(FailureError):
-                        await one.client.send(Close())
+                unwritten = [await _close(one) for one in (programme, live)]
         all.report("the programme is over: its journal is replayed")
         joined = [*all.others, programme.heard]
         judging = time.monotonic()
-        all.verdict += await asyncio.to_thread(judged, all.folder, programme.session, joined)
+        all.verdict += _allowed(await asyncio.to_thread(judged, all.folder, programme.session, joined), unwritten[0])
         judging = time.monotonic() - judging
         if live.client.opened:
-            all.verdict += await asyncio.to_thread(judged, all.folder, live.session, [live.heard])
+            all.verdict += _allowed(
+                await asyncio.to_thread(judged, all.folder, live.session, [live.heard]), unwritten[1]
+            )
         all.cluster.end_head()
+    trimming.cancel()
     return _figures(all, faults, programme, live, {"lasted": lasted, "judging": judging, "load": busy})
+
+
+async def _close(one: Puller) -> int:
+    """End a session; gives how many frames may have been heard that its journal does not say yet."""
+    try:
+        await one.client.send(Close())
+    except FailureError:  # it is changing hands, and goes on
+        return UNWRITTEN
+    return 0
+
+
+def _allowed(found: Verdict, unwritten: int) -> Verdict:
+    return replace(found, unknown=max(0, found.unknown - unwritten))
 
 
 # What goes on beside the programme ----------------------------------------------------------------------------------
@@ -199,6 +217,8 @@ async def _changed(all: Day, conductor: Conductor, programme: Puller) -> None:
 
 async def _look(all: Day, programme: Puller) -> None:
     """Read how much memory is used, and how much is on the disk beside journals."""
+    # What a dead process leaves, the system takes back at once; here it waits for the collector.
+    await asyncio.to_thread(gc.collect)
     all.memory.append(resident_bytes(os.getpid()))
     all.kept.append(await asyncio.to_thread(_bytes_in, all.folder, False))
 
@@ -228,7 +248,7 @@ async def _visited(all: Day, guest: Guest, programme: Puller) -> None:
     found = await asyncio.to_thread(judged, all.folder, session, [heard])
     if guest.rude:
         # The session is still waiting for it, and its journal says what was heard after the next half second.
-        found = replace(found, unknown=max(0, found.unknown - round(LONGEST_UNWRITTEN * RATE / BLOCK)))
+        found = _allowed(found, UNWRITTEN)
     if full:
         # What its journal was waiting to say when it ended, the disk never took; the sound is not less for it.
         all.counts["frames_ended_on_a_full_disk"] += found.unknown
