@@ -38,7 +38,7 @@ FAULTS = {"killed", "slow_disk", "full_disk", "slow_network", "clock_jump", "fro
 
 
 def test_every_sample_of_a_short_day_is_heard_once_and_is_what_the_journal_makes() -> None:
-    words = ("bench", "day", "--hours", "0.3", "--fault-every", "60", "--seed", "1", "--json", "--quiet")
+    words = ("bench", "day", "--hours", "0.8", "--fault-every", "60", "--seed", "1", "--json", "--quiet")
     # A process of its own: engines that are killed leave their files open, as they do.
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, *words],
@@ -55,7 +55,7 @@ def test_every_sample_of_a_short_day_is_heard_once_and_is_what_the_journal_makes
     for none in ("samples_lost", "samples_doubled", "disagreements", "frames_differing", "frames_not_in_journal"):
         assert found[none] == 0, none
     assert found["fenced"] >= 1 and found["unfenced"] == 0
-    assert found["frames_replayed"] >= 0.3 * 3600 * 2000 / 960, "the day's whole sound was replayed"
+    assert found["frames_replayed"] >= 0.8 * 3600 * 2000 / 960, "the day's whole sound was replayed"
     assert found["sessions_recovered"] >= 2 and found["sessions_lost"] == 0
     assert found["disk_refused"] > 0 and found["reconnects"] > 0 and found["joins"] > 0
     assert {name for name, _ in DAY} <= set(found)
