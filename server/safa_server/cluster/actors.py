@@ -180,7 +180,7 @@ class HeadActor:
                 log.warning("%s does not answer: %s", name, one_line(error))
                 continue
             known.append((name, port))
-        await self._head.start(known)
+        await self._head.start(known, there)
 
     async def settings(self) -> ClusterSettings:
         """What the cluster was begun with."""

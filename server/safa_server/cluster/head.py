@@ -71,8 +71,13 @@ class Head:
         self._changed = asyncio.Condition()
         self._rehoming = asyncio.Lock()
 
-    async def start(self, known: Collection[tuple[str, EnginePort]] = ()) -> None:
-        """Begin with engines that are there already, and as many more as are needed. Raises ClusterError."""
+    async def start(self, known: Collection[tuple[str, EnginePort]] = (), taken: Collection[str] = ()) -> None:
+        """Begin with engines that are there already, and as many more as are needed. Raises ClusterError.
+
+        taken: further names that no new engine may have: of engines that are there and do not answer.
+        """
+        named = [name.rpartition("-")[2] for name in (*taken, *(name for name, _ in known))]
+        self._numbers = itertools.count(max([int(number) for number in named if number.isdecimal()], default=0) + 1)
         for name, port in known:
             await self._join(name, port)
         begun = [self._begin_engine() for _ in range(self.settings.least - len(self._ports))]
