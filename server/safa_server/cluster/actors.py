@@ -171,8 +171,9 @@ class HeadActor:
             return
         self._begun = True
         named = [(one["namespace"], one["name"]) for one in self._ray.util.list_named_actors(all_namespaces=True)]
+        there = [name for place, name in named if place == NAMESPACE and name.startswith(ENGINE)]
         known = []
-        for name in [name for place, name in named if place == NAMESPACE and name.startswith(ENGINE)]:
+        for name in there:
             port = RayEngine(self._ray.get_actor(name, namespace=NAMESPACE))
             try:
                 await port.facts()
