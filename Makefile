@@ -2,7 +2,7 @@
 # make test    set up .venv-dev and run the tests; make test ARGS="tests/laws -x" hands words to pytest instead
 # make test-programs   the tests that talk to real programs (browser, OSC tools, JACK, PulseAudio); what is missing is named
 # make proofs  the tests of examples/ with the programs they are for, and the table in examples/README.md from them
-# make test-slow   networks at their full size, exported and held against torch; half an hour, 16 GB of memory
+# make test-slow   networks at their full size held against torch, and Ray Serve; half an hour, 16 GB of memory
 # make check   formatting, lint, types, import rules, tests: what a change has to pass
 # make format  let ruff arrange the code
 # make wheel   build the wheel and the source archive into dist/

@@ -37,6 +37,7 @@ def test_settings_that_are_not_for_serve_are_named(tmp_path: Path) -> None:
 
 
 # What Serve's own files warn of is not the project's.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_session_through_serve_survives_its_engine(tmp_path: Path) -> None:
     with socket.socket() as free:

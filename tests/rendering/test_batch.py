@@ -182,7 +182,7 @@ class TestEnds:
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.3)
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=90)[1]
         assert process.returncode == 130, said
         assert "Traceback" not in said
         assert not parts(out) and not list(out.glob("*.wav"))

@@ -246,6 +246,7 @@ class TestLosses:
 
 
 class TestCommand:
+    @pytest.mark.slow
     def test_interrupts_leave_no_half_file_and_no_cluster(self, tmp_path: Path) -> None:
         """In a process group of its own, all of which hears Ctrl-C, as in a terminal."""
         jobs, out = tmp_path / "jobs", tmp_path / "made"

@@ -83,14 +83,16 @@ def first_difference(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def frames_to_the_change(plain: np.ndarray, steered: np.ndarray, line: int) -> int:
-    """How many frames after sample `line` the two begin to differ: where their relative difference rises most."""
-    early = (line + DELAY) % FRAME
+    """How many frames after sample `line` the two begin to differ: where, within 36 frames of it, their relative
+    difference rises most. Sounds that differ go on to do so now more, now less."""
+    early, at = (line + DELAY) % FRAME, (line + DELAY) // FRAME
     count = (plain.shape[1] - early) // FRAME
     plain, steered = (sound[:, early : early + count * FRAME].reshape(2, count, FRAME) for sound in (plain, steered))
     apart = np.sqrt(((plain - steered) ** 2).mean((0, 2)) / (plain**2).mean((0, 2)))
-    rise = [apart[k : k + 12].mean() - apart[k - 12 : k].mean() for k in range(12, count - 12)]
+    near = range(max(12, at - 36), min(count - 12, at + 36))
+    rise = [apart[k : k + 12].mean() - apart[k - 12 : k].mean() for k in near]
     assert max(rise) > 0.1
-    return int(np.argmax(rise)) + 12 - (line + DELAY) // FRAME
+    return near[int(np.argmax(rise))] - at
 
 
 def test_a_gain_for_the_next_bar_acts_on_the_sample_of_that_bar(model: Model) -> None:
