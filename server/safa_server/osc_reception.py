@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ class OscCounts:
     errors: int = 0
 
 
-class OscReception:
+class OscReception(ABC):
     """See the module."""
 
     def __init__(self, settings: OscSettings) -> None:
@@ -69,25 +70,25 @@ class OscReception:
         self._tcp: TcpServer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
+    @abstractmethod
     def carry_out(self, message: Message, peer: Destination, now: float) -> None:
         """Do what a peer that may speak has asked for. Raises SafaError, which the peer is told."""
-        raise NotImplementedError
 
+    @abstractmethod
     def listeners(self, host: str) -> Sequence[Destination]:
         """Who on a host is told of events."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unreachable(self, key: Hashable) -> None:
         """A packet that was sent to a peer came back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gone(self, key: Hashable) -> None:
         """A connection has ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sweep(self, now: float) -> None:
         """Look after what is there; called every SWEEP_SECONDS."""
-        raise NotImplementedError
 
     async def start(self) -> None:
         """Open the ports. Raises UsageError where one cannot be opened."""

@@ -118,29 +118,32 @@ class NoSessions:
 
 
 @dataclass(frozen=True, slots=True)
-class FrontHttp(Http):
-    """A front end's pages: its own, and what engines have, fetched from them. head: who knows where they are."""
+class FrontHttp:
+    """A front end's pages: its own, and what engines have, fetched from them.
 
-    head: Overseer | None = None
-    secret: str = ""
-    name: str = "front"
+    own: the pages that it has itself; head: who knows where engines are; secret: the cluster's; name: the front end's.
+    """
 
-    def respond(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:  # type: ignore[override]
+    own: Http
+    head: Overseer
+    secret: str
+    name: str
+
+    def respond(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         """The answer, at once or when an engine has given it."""
         try:
             path, given = request.path, token_in(request.headers, request.query)
         except ValueError:
-            return Http.respond(self, request)
-        if request.method == "GET" and self.security.knows_host(request.headers.get("host")):
+            return self.own.respond(request)
+        if request.method == "GET" and self.own.security.knows_host(request.headers.get("host")):
             if path.startswith("/sessions/"):
                 return self._from_engine(path, given)
-            if path == "/metrics" and self.security.who(given).operates:
+            if path == "/metrics" and self.own.security.who(given).operates:
                 return self._all_metrics()
-        return Http.respond(self, request)
+        return self.own.respond(request)
 
     async def _from_engine(self, path: str, given: str | None) -> HttpResponse:
-        assert self.head is not None
-        who = self.security.who(given)
+        who = self.own.security.who(given)
         if who.access is Access.NONE and given is None:
             return unauthorized(who.refusal)
         try:
@@ -158,7 +161,6 @@ class FrontHttp(Http):
             return refusal(HTTPStatus.BAD_GATEWAY, f"the session's engine did not answer: {error}")
 
     async def _all_metrics(self) -> HttpResponse:
-        assert self.head is not None
         texts: dict[str, str | None] = {}
         try:
             engines = (await self.head.status())["engines"]
@@ -173,7 +175,7 @@ class FrontHttp(Http):
                 texts[name] = None
 
         await asyncio.gather(*(of(name, one["url"]) for name, one in engines.items()))
-        return HttpResponse(HTTPStatus.OK, CONTENT_TYPE, merged(texts, {self.name: self.metrics.text()}).encode())
+        return HttpResponse(HTTPStatus.OK, CONTENT_TYPE, merged(texts, {self.name: self.own.metrics.text()}).encode())
 
 
 async def fetched(url: str, path: str, token: str) -> HttpResponse:
@@ -205,19 +207,9 @@ def parts(
 ) -> tuple[Lobby, FrontHttp]:
     """What serves WebSockets and what answers requests, whoever has the port. name: of the front end, in metrics."""
     metrics = Registry()
-    http = FrontHttp(
-        NoSessions(),
-        security,
-        metrics,
-        page_folder(),
-        lambda: None,
-        document,
-        osc=None if osc is None else osc_table,
-        head=head,
-        secret=secret,
-        name=name,
-    )
-    return Lobby(Desk(head, secret, security, limits, metrics), osc), http
+    table = None if osc is None else osc_table
+    own = Http(NoSessions(), security, metrics, page_folder(), lambda: None, document, table)
+    return Lobby(Desk(head, secret, security, limits, metrics), osc), FrontHttp(own, head, secret, name)
 
 
 @asynccontextmanager
