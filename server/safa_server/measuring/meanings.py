@@ -110,7 +110,7 @@ CLUSTER = (
     ("failover_samples_lost", "samples never came"),
     ("failover_samples_duplicated", "samples came twice"),
     ("failover_recovered", "sessions that another engine took over"),
-    ("recovery_s", "s from the kill until the last of them sent again"),
+    ("recovery_s", "s from the kill until another engine had all of them"),
     ("frontend_samples_lost", "samples that clients of a killed front end never got"),
     ("frontend_samples_duplicated", "samples that came twice"),
     ("frontend_resumed", "clients that came back to another one"),
