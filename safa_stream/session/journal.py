@@ -103,6 +103,11 @@ class Journal:
         own = sum(line["type"] != "begin" and line["type"] not in CLOCK_KINDS for line in lines)
         self.mark = Mark(self.mark.lines + own, self.mark.bytes + len(data))
 
+    def settled(self) -> bool:
+        """Whether the disk has all of it, after one more try with what waits."""
+        self._catch_up()
+        return not self.behind
+
     def close(self) -> None:
         """No more lines."""
         if not self._file.closed:

@@ -1,13 +1,11 @@
-"""A Python client of the live server; PROTOCOL.md.
+"""A Python client of the live server (PROTOCOL.md). A connection that breaks is taken up again, and nothing is missed
+that the server still has; `client.lost` counts the rest.
 
     async with SafaClient.connect("ws://127.0.0.1:8765/ws") as client:
         await client.open("rain on a tent, distant thunder:0.4")
         await client.send(Mix(layer=0, gain=-6.0))     # any command of safa_stream.session.messages
         async for frame in client:                     # until the session ends; 20 ms each
             play(frame.samples())                      # float32 [channels, N]
-
-A connection that breaks is taken up again, and what followed the last frame comes then, the same bytes, as long as the
-server keeps the session. What is missing all the same is counted in `frame.lost` and `client.lost`.
 """
 
 from __future__ import annotations
@@ -63,8 +61,8 @@ class Received:
 
 
 class SafaClient:
-    """opened: the server's answer to open or join; events: the session's latest events, as JSON objects; last: header
-    of the latest frame; lost: samples that never came; resumed: how often a broken connection was taken up again."""
+    """opened: the answer to open or join, with position and credit as of the latest resumption; resumed: how many there
+    were; events: the session's latest, as JSON objects; last: header of the latest frame; lost: samples missing."""
 
     def __init__(self, dial: Callable[[], Any], socket: ClientConnection) -> None:
         self.opened: dict[str, Any] = {}
@@ -185,8 +183,10 @@ class SafaClient:
                         join = Join(**{n: self.opened[n] for n in names}, from_=getattr(self.last, "sequence", None))
                         await self._socket.send(write(join, 0))
                         answer = json.loads(await self._socket.recv())
-                        self.resumed += answer["type"] == "opened"
-                        if answer["type"] == "error":
+                        if answer["type"] == "opened":
+                            self.resumed += 1
+                            self.opened = {**self.opened, "position": answer["position"], "credit": answer["credit"]}
+                        elif answer["type"] == "error":
                             self._break(FailureError(f"the session cannot be resumed: {answer['reason']}"), over=True)
                         return
         self._break(FailureError("the connection broke and the server cannot be reached"), over=True)

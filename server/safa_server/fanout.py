@@ -70,6 +70,7 @@ class Fanout:
             raise UsageError(f"the session has {len(self._listeners)} listeners, the most that it takes")
         if after is not None:
             self.station.reach(_block_of(after, encoding, self.station.rate))
+            self.station.live.heard()
         listener = Listener(outlet, self._feed(encoding), self._limits, control, self._beyond_burst())
         listener.place(after)
         self._listeners.append(listener)

@@ -118,9 +118,9 @@ class Runner:
             self.admit(len(scene.layers), session.state.model.facts.groups)
         return self.adopt(session, lead_seconds, urgent)
 
-    def adopt(self, session: Session, lead_seconds: float, urgent: bool) -> Live:
-        """Keep a session fed that exists already."""
-        live = Live(session, lead_seconds, urgent)
+    def adopt(self, session: Session, lead_seconds: float, urgent: bool, held: int = 0) -> Live:
+        """Keep a session fed that exists already. held: see Live."""
+        live = Live(session, lead_seconds, urgent, held)
         with self._changed:
             self._lives.append(live)
             self._changed.notify()
@@ -167,7 +167,7 @@ class Runner:
             if self._begin_views(wishes, found):
                 continue  # what was begun is known better than what was wished
             busy = not found.tight and self._advance_a_job(self._jobs)
-            able = [number for number in found.order if wishes[number].work is not None]
+            able = [number for number in found.order if _can_go_on(wishes[number])]
             if able:
                 self._work(wishes, found, able)
             elif not busy:
@@ -329,3 +329,7 @@ class Runner:
         self.pace.failures += 1
         log.error("a session's view failed: %s: %s", type(error).__name__, error)
         live.failure = f"{type(error).__name__}: {error}"
+
+
+def _can_go_on(wish: Wish) -> bool:
+    return wish.work is not None and not (wish.work.view.done and wish.live.held)

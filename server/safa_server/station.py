@@ -262,6 +262,7 @@ class Station:
         last = min(sequence, self._restored + round(LONGEST_UNWRITTEN * self.rate / BLOCK))
         while self.past is not None and self.sequence <= last and self.lead * self.rate >= BLOCK:
             self._leave()
+            self._credit -= BLOCK  # granted when it left for the first time
 
     # The clock -----------------------------------------------------------------------------------------------------
 

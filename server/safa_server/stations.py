@@ -14,11 +14,12 @@ from safa_server.requests import DEFAULT_LEAD, OpenRequest
 from safa_server.runner import AdmissionError, Runner
 from safa_server.secret import Secret
 from safa_server.station import Station
-from safa_server.storage import Kept, Storage
+from safa_server.storage import LONGEST_UNWRITTEN, Kept, Storage
 from safa_server.tenants.quotas import Turnstile, Usage, check_layers
 from safa_server.tenants.register import Register
 from safa_stream.errors import SafaError
 from safa_stream.session.livescene import LiveScene
+from safa_stream.session.session import Session
 
 
 def _scene(request: OpenRequest) -> LiveScene:
@@ -26,6 +27,13 @@ def _scene(request: OpenRequest) -> LiveScene:
     scene, wanted = LiveScene.from_value(request.scene), request.channels or 0
     says = isinstance(request.scene, Mapping) and "channels" in request.scene
     return scene if says or wanted <= scene.channels else replace(scene, channels=wanted)
+
+
+def _heard(session: Session, waits: bool) -> int:
+    """Up to which sample a session may have been heard that its journal has brought back. waits: for its sound, and so
+    for no longer than that was ready; others are heard on."""
+    unwritten = round(LONGEST_UNWRITTEN * session.rate) if session.begun else 0
+    return session.position + (min(session.ready(), unwritten) if waits else unwritten)
 
 
 class Stations:
@@ -78,8 +86,9 @@ class Stations:
     def adopt(self, kept: Kept, due: int | None = None) -> Station:
         """A session that was kept, on the air again. due: the sample that ought to leave about now."""
         assert self.storage is not None, "what is kept has a storage"
-        request = kept.request
-        live = self.runner.adopt(kept.blocks.session, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
+        request, session = kept.request, kept.blocks.session
+        waits = request.pacing == "pull"
+        live = self.runner.adopt(session, request.lead_seconds or DEFAULT_LEAD, not waits, _heard(session, waits))
         self.storage.watch(live, kept)
         resumed = Resumed(kept.blocks, kept.past, kept.playing, due, kept.once)
         return self._add(

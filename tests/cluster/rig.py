@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from safa_server.cluster.directory import EngineFacts
 from safa_server.cluster.engine import Engine, EngineSettings
 from safa_server.cluster.front import front_end
 from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.passes import pass_for
+from safa_server.disk import Disk
 from safa_server.limits import Limits
+from safa_server.principal import OPERATOR
 from safa_server.security import Security
 from safa_stream.session.journal import read_journal
 from safa_stream.session.replay import replay
@@ -45,9 +48,9 @@ class Port:
         await self._answer()
         return await self.engine.release(session_id)
 
-    async def drop(self, session_id: str) -> None:
+    async def drop(self, session_id: str, epoch: int) -> None:
         self.dropped.append(session_id)
-        self.engine.drop(session_id)
+        self.engine.drop(session_id, epoch)
 
     async def stop(self) -> None:
         await self.engine.stop()
@@ -78,12 +81,34 @@ class Cluster:
 
     def check(self, session: str, sound: np.ndarray) -> None:
         """What was heard from a session's first sample on is what its newest journal makes again, as far as it goes."""
-        journal = sorted((self.folder / session).glob("*/journal.jsonl"))[-1]
-        again = np.concatenate([chunk.samples for chunk in replay(toy_48k(), read_journal(journal))], axis=1)
-        common = min(again.shape[1], sound.shape[1])
-        assert sound.shape[1] - common < 48_000, "a journal is less than a second behind"
-        wrong = np.flatnonzero((sound[:, :common] != again[:, :common]).any(0))
-        assert not len(wrong), f"sample {wrong[0]} and {len(wrong) - 1} more of {common} differ"
+        check(self.folder, session, sound)
+
+
+def check(folder: Path, session: str, sound: np.ndarray) -> None:
+    """See `Cluster.check`."""
+    journal = sorted((folder / session).glob("*/journal.jsonl"))[-1]
+    again = np.concatenate([chunk.samples for chunk in replay(toy_48k(), read_journal(journal))], axis=1)
+    common = min(again.shape[1], sound.shape[1])
+    assert sound.shape[1] - common < 48_000, "a journal is less than a second behind"
+    wrong = np.flatnonzero((sound[:, :common] != again[:, :common]).any(0))
+    assert not len(wrong), f"sample {wrong[0]} and {len(wrong) - 1} more of {common} differ"
+
+
+@asynccontextmanager
+async def engine_of(folder: Path, name: str, disk: Disk | None = None, **more: Any) -> AsyncIterator[Engine]:
+    """An engine that no head knows, within this context; more: of its settings."""
+    settings = EngineSettings(name, "127.0.0.1", SECRET, folder, layers=16, **more)
+    engine = Engine(settings, loading=lambda name, backend: toy_48k(), disk=disk)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+def engine_client(engine: Engine) -> AbstractAsyncContextManager[SafaClient]:
+    """A client of an engine, as a front end is."""
+    return SafaClient.connect(engine.url, pass_for(SECRET, OPERATOR))
 
 
 @asynccontextmanager
@@ -93,6 +118,7 @@ async def cluster(
     patience: float = 3.0,
     security: Security | None = None,
     keep: Callable[[Any], None] = lambda saved: None,
+    disk: Disk | None = None,
     **more: Any,
 ) -> AsyncIterator[Cluster]:
     """Up within this context."""
@@ -100,7 +126,7 @@ async def cluster(
 
     async def launch(name: str) -> Port:
         settings = EngineSettings(name, "127.0.0.1", SECRET, folder, layers=16)
-        engine = Engine(settings, keep, loading=lambda name, backend: toy_48k())
+        engine = Engine(settings, keep, loading=lambda name, backend: toy_48k(), disk=disk)
         await engine.start()
         ports[name] = Port(engine)
         return ports[name]

@@ -15,12 +15,15 @@ from websockets.asyncio.client import connect
 
 from safa_server.client import Refused, SafaClient
 from safa_server.cluster.front import front_end
+from safa_server.control import Grant
 from safa_server.limits import Limits
+from safa_server.measuring.day.weather import BadDisk
 from safa_server.security import Security
 from safa_server.wire import to_json
+from safa_stream.errors import ClusterError
 from safa_stream.scene import parse_prompts
 from safa_stream.session.messages import AddLayer, Mix
-from tests.cluster.rig import SECRET, Cluster, cluster, listen
+from tests.cluster.rig import SECRET, Cluster, check, cluster, engine_client, engine_of, listen
 from tests.server.ws_rig import run
 
 
@@ -43,8 +46,12 @@ def test_a_session_that_moves_sounds_like_one_that_stays(tmp_path: Path) -> None
     run(test())
 
 
-def test_of_two_engines_that_hold_a_session_one_speaks(tmp_path: Path) -> None:
-    """An engine freezes, is given up, and wakes again."""
+@pytest.mark.parametrize("by_head", [True, False])
+def test_of_two_engines_that_hold_a_session_one_speaks(
+    tmp_path: Path, by_head: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine freezes, is given up, and wakes again; the head tells it, or it finds the other's claim on the disk."""
+    monkeypatch.setattr("safa_server.cluster.engine.LOOK_SECONDS", 1000.0 if by_head else 1.0)
 
     async def test() -> None:
         async with cluster(tmp_path, patience=0.4) as up, SafaClient.connect(up.url) as client:
@@ -59,14 +66,131 @@ def test_of_two_engines_that_hold_a_session_one_speaks(tmp_path: Path) -> None:
             heard.append(await listen(client, 3.0))
             name = next(name for name, port in up.ports.items() if port is frozen)
             frozen.frozen = False
-            await up.head._join(name, frozen)
+            if by_head:
+                await up.head._join(name, frozen)
             async with asyncio.timeout(20):
-                while session not in frozen.dropped:
+                while session in frozen.engine.facts().sessions:
                     await asyncio.sleep(0.02)
+            assert frozen.dropped == ([session] if by_head else [])
             heard.append(await listen(client, 1.0))
             sound = np.concatenate(heard, axis=1)
             assert client.lost == 0
             up.check(session, sound)
+
+    run(test())
+
+
+def test_an_engine_that_is_back_can_have_its_session_again(tmp_path: Path) -> None:
+    """It was given up, lived on, and gets the session before it was told that it had lost it."""
+
+    async def test() -> None:
+        async with engine_of(tmp_path, "one") as first, engine_of(tmp_path, "two") as second:
+            async with engine_client(first) as client:
+                opened = await client.open("low", lead=2.0, ahead=2.0, pacing="pull")
+                session, token = opened["session"], opened["token"]
+                await client.send(Grant(samples=48_000))
+                heard = [await listen(client, 0.5)]
+            await second.adopt(session, 2, None)
+            for engine, epoch in ((second, 2), (first, 3)):
+                if engine is first:
+                    await second.release(session)
+                    await first.adopt(session, 3, None)
+                assert engine.facts().sessions[session].epoch == epoch
+                async with engine_client(engine) as client:
+                    after = round(sum(part.shape[1] for part in heard) / 960) - 1
+                    again = await client.join(session, token, control=True, from_=after)
+                    assert again["resumed_from"] == after + 1
+                    await client.send(Grant(samples=48_000))
+                    heard.append(await listen(client, 0.5))
+            check(tmp_path, session, np.concatenate(heard, axis=1))
+
+    run(test())
+
+
+def test_nothing_is_handed_on_of_an_engine_that_was_given_up(tmp_path: Path) -> None:
+    """It was silent, nobody has its session yet, and it sends again."""
+
+    async def test() -> None:
+        async with cluster(tmp_path, patience=0.4) as up, SafaClient.connect(up.url) as client:
+            session = (await client.open("low", lead=2.0, pacing="pull"))["session"]
+            await client.send(Grant(samples=24_000))
+            heard = [await listen(client, 0.5)]
+            given_up = await up.port_of(session)
+            other = next(port for port in up.ports.values() if port is not given_up)
+            late, adopt = asyncio.Event(), other.adopt
+
+            async def adopt_late(session_id: str, epoch: int, due: int | None) -> None:
+                await late.wait()
+                await adopt(session_id, epoch, due)
+
+            other.adopt = adopt_late  # type: ignore[method-assign]
+            given_up.frozen = True
+            async with asyncio.timeout(20):
+                while up.head.directory.sessions[session].epoch == 1:
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(1.2)  # a front end asks after a second of silence
+            await client.send(Grant(samples=48_000))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await anext(client)
+            late.set()
+            heard.append(await listen(client, 0.5))
+            assert client.lost == 0 and client.resumed == 0
+            up.check(session, np.concatenate(heard, axis=1))
+
+    run(test())
+
+
+def test_a_session_does_not_move_while_its_journal_waits_for_the_disk(tmp_path: Path) -> None:
+    async def test() -> None:
+        disk = BadDisk()
+        async with cluster(tmp_path, disk=disk) as up, SafaClient.connect(up.url) as client:
+            session = (await client.open("low", lead=2.0))["session"]
+            heard = [await listen(client, 0.5)]
+            before = await up.port_of(session)
+            disk.full = True
+            heard.append(await listen(client, 1.5))
+            with pytest.raises(ClusterError, match="waits for the disk"):
+                await up.head.move(session)
+            assert await up.port_of(session) is before and before.engine.facts().sessions[session].epoch == 1
+            heard.append(await listen(client, 0.5))
+            disk.full = False
+            await up.head.move(session)
+            assert await up.port_of(session) is not before
+            heard.append(await listen(client, 1.0))
+            assert client.lost == 0
+            up.check(session, np.concatenate(heard, axis=1))
+
+    run(test())
+
+
+def test_a_lost_session_waits_for_no_other(tmp_path: Path) -> None:
+    """An engine that is asked to take one over does not answer; the other engine takes the next one meanwhile."""
+
+    async def test() -> None:
+        async with cluster(tmp_path, engines=3, patience=0.5) as up:
+            async with SafaClient.connect(up.url) as one, SafaClient.connect(up.url) as two:
+                sessions = [(await client.open("low", lead=2.0))["session"] for client in (one, two)]
+                await listen(one, 0.5)
+                await listen(two, 0.5)
+                first, second = [await up.port_of(session) for session in sessions]
+                assert first is not second
+                third = next(port for port in up.ports.values() if port not in (first, second))
+                asked = asyncio.Event()
+
+                async def never(session_id: str, epoch: int, due: int | None) -> None:
+                    asked.set()
+                    await asyncio.sleep(1000)
+
+                real, third.adopt = third.adopt, never  # type: ignore[method-assign]
+                first.frozen = True
+                await asyncio.wait_for(asked.wait(), 10)
+                third.adopt = real  # type: ignore[method-assign]
+                second.frozen = True
+                began = asyncio.get_running_loop().time()
+                async with asyncio.timeout(15):
+                    await listen(two, 3.0)
+                assert asyncio.get_running_loop().time() - began < 10, "nobody waited for the one that hangs"
 
     run(test())
 

@@ -133,6 +133,23 @@ def test_broken_connections_are_taken_up_again_without_a_missing_sample() -> Non
         run(test())
 
 
+def test_what_is_left_of_grants_is_known_after_a_broken_connection() -> None:
+    """A grant may have been lost on the way: the server says what it knows of."""
+
+    async def test() -> None:
+        async with serving() as rig, SafaClient.connect(rig.url) as client:
+            await client.open("low", format="s16", pacing="pull")
+            await client.send(Grant(samples=100 * BLOCK))
+            await take(client, 10)
+            client._socket.transport.abort()
+            await take(client, 20)
+            assert client.resumed == 1
+            assert client.opened["position"] + client.opened["credit"] == 100 * BLOCK
+
+    with quiet_log():
+        run(test())
+
+
 def test_a_session_that_is_gone_is_an_error_in_one_line() -> None:
     async def test() -> None:
         async with serving(Limits(resume_seconds=5)) as rig, SafaClient.connect(rig.url) as client:

@@ -37,7 +37,6 @@ COMMAND = "import sys; from safa_stream.cli import main; sys.exit(main())"
 FAULTS = {"killed", "slow_disk", "full_disk", "slow_network", "clock_jump", "frozen", "head_restarted"}
 
 
-@pytest.mark.slow
 def test_every_sample_of_a_short_day_is_heard_once_and_is_what_the_journal_makes() -> None:
     words = ("bench", "day", "--hours", "0.8", "--fault-every", "60", "--seed", "1", "--json", "--quiet")
     # A process of its own: engines that are killed leave their files open, as they do.

@@ -261,3 +261,34 @@ def test_a_view_that_fails_takes_none_of_its_batch_along() -> None:
     failed = runner._step_views(views)
     assert {view: str(error) for view, error in failed.items()} == {views[0]: "alone"}
     assert [view.index for view in views] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_what_may_have_been_heard_of_a_restored_session_is_not_changed(
+    runner: Runner, heard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change with `now` waits for the sample up to which it may have been heard, or for who has heard it."""
+    monkeypatch.setattr("safa_server.live.SOON_SECONDS", 0.0)
+    plain, kept = (runner.open(LiveScene.from_value("low"), 4.0, urgent=False) for _ in range(2))
+    until(lambda: all(live.session.ready() > 4 * 48_000 for live in (plain, kept)))
+    runner.close(kept)
+    live = runner.adopt(kept.session, 4.0, urgent=False, held=24_000)
+    with live.lock:
+        live.session.receive(m.Prompt(prompts=parse_prompts("high"), layer=0, now=True))
+    runner.wake()
+    time.sleep(0.3)
+    if heard:
+        live.heard()
+        time.sleep(0.3)
+
+    unchanged = plain.session.read(48_000).samples
+    found = np.concatenate([live.session.read(24_000).samples, _after_a_moment(live)], axis=1)
+    changed = np.flatnonzero((found != unchanged).any(0))
+    assert len(changed), "the change came"
+    assert (changed[0] < 24_000) == heard
+
+
+def _after_a_moment(live: Live) -> np.ndarray:
+    time.sleep(0.3)
+    with live.lock:
+        return live.session.read(24_000).samples

@@ -85,9 +85,9 @@ class EngineActor:
         """See Engine."""
         return await self._engine.release(session_id)
 
-    async def drop(self, session_id: str) -> None:
+    async def drop(self, session_id: str, epoch: int) -> None:
         """See Engine."""
-        self._engine.drop(session_id)
+        self._engine.drop(session_id, epoch)
 
     async def stop(self) -> None:
         """See Engine."""
@@ -141,9 +141,9 @@ class RayEngine:
         position: int = await self._handle.release.remote(session_id)
         return position
 
-    async def drop(self, session_id: str) -> None:
+    async def drop(self, session_id: str, epoch: int) -> None:
         """Be silent about a session."""
-        await self._handle.drop.remote(session_id)
+        await self._handle.drop.remote(session_id, epoch)
 
     async def stop(self) -> None:
         """End it; sessions stay on the disk."""

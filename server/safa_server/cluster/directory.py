@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 #: An engine that has not reported for so long is given up, seconds.
 PATIENCE = 3.0
@@ -154,6 +155,11 @@ def promised(directory: Directory, engine: str, rows: int) -> Directory:
     return replace(directory, engines={**directory.engines, engine: replace(found, promised=found.promised + rows)})
 
 
+def kept(directory: Directory, session: str, holding: Holding) -> Directory:
+    """A session that was to be handed on stays where it is."""
+    return replace(directory, sessions={**directory.sessions, session: holding})
+
+
 def ended(directory: Directory, session: str) -> Directory:
     """A session is over, or cannot go on."""
     return replace(directory, sessions={name: one for name, one in directory.sessions.items() if name != session})
@@ -240,3 +246,24 @@ def heard_of(directory: Directory, session: str, epoch: int, now: float) -> Dire
     """A front end had a session at an engine that is gone before it told of it."""
     facts = SessionFacts(epoch, 0, RATE, 0.0, 1, urgent=False, playing=True)
     return replace(directory, sessions={**directory.sessions, session: Holding(None, epoch, facts, now)})
+
+
+def described(directory: Directory, now: float) -> dict[str, Any]:
+    """Engines and sessions, as JSON."""
+    engines = {
+        name: {
+            "url": one.facts.url,
+            "model": one.facts.model,
+            "room": one.facts.room,
+            "busy": one.facts.busy,
+            "sessions": len(one.facts.sessions),
+            "leaving": one.leaving,
+            "reported_s_ago": round(now - one.seen, 3),
+        }
+        for name, one in directory.engines.items()
+    }
+    sessions = {
+        name: {"engine": one.engine, "epoch": one.epoch, "position": one.facts.position, "lead": one.facts.lead}
+        for name, one in directory.sessions.items()
+    }
+    return {"engines": engines, "sessions": sessions}

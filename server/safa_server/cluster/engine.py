@@ -46,6 +46,8 @@ MOVED = 1012
 JOURNAL_SECONDS = 0.25
 #: How soon files of earlier epochs are removed, seconds after a session came.
 SETTLED = 60.0
+#: An engine looks so often whether somebody else has claimed what it has, seconds.
+LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,8 @@ class Engine:
         port = await self._stack.enter_async_context(front.listen(settings.host, 0))
         watching = asyncio.create_task(observe(self.registry, self._runner, self._stations, None), name="metrics")
         self._stack.callback(watching.cancel)
-        telling = asyncio.create_task(self._tell_lines(), name="journals")
-        self._stack.callback(telling.cancel)
+        for beside in (self._tell_lines(), self._look_for_claims()):
+            self._stack.callback(asyncio.create_task(beside).cancel)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"ws://{host}:{port}/ws"
         return self.url
@@ -124,7 +126,7 @@ class Engine:
         """Leave every session so that another engine can go on with it, and end."""
         self._stations.draining = True
         for station in self._stations.all():
-            await self.release(station.id)
+            self._leave(station, "the session moves")
         await self._stack.aclose()
 
     def halt(self) -> None:
@@ -153,6 +155,8 @@ class Engine:
             raise kind(f"session {session_id} cannot go on: {type(error).__name__}: {error}") from error
         except (ValueError, KeyError) as error:
             raise SnapshotError(f"session {session_id} cannot go on: {type(error).__name__}: {error}") from error
+        # It may have had the session before, been given up, and be back.
+        self.drop(session_id, epoch)
         station = self._stations.adopt(kept, due)
         self._epochs[session_id] = epoch
         self._hub.adopt(station)
@@ -163,24 +167,28 @@ class Engine:
     async def release(self, session_id: str) -> int:
         """Let go of a session, so that another engine can go on with it; gives the sample that it stands at.
 
-        Raises SnapshotError where it is not here.
+        Raises SnapshotError where it is not here, OutputError where its journal waits for the disk: nobody could go on
+        with all of it.
         """
         station = self._stations.find(session_id)
         if station is None:
             raise SnapshotError(f"session {session_id} is not here (any more)")
-        station.close(stays=True)
-        self._hub.move(station, "the session moves", MOVED)
-        self._let_go(session_id)
+        if station.journal is None or not station.journal.settled():
+            raise OutputError(f"session {session_id} stays: its journal waits for the disk")
+        self._leave(station, "the session moves")
         return station.position
 
-    def drop(self, session_id: str) -> None:
-        """Be silent about a session that is another engine's by now."""
+    def drop(self, session_id: str, epoch: int) -> None:
+        """Be silent about a session that is another engine's in this epoch."""
         station = self._stations.find(session_id)
-        if station is not None:
+        if station is not None and self._epochs.get(session_id, FIRST) < epoch:
             log.warning("session %s is another engine's by now: it is dropped here", session_id)
-            station.close(stays=True)
-            self._hub.move(station, "the session is elsewhere", MOVED)
-            self._let_go(session_id)
+            self._leave(station, "the session is elsewhere")
+
+    def _leave(self, station: Station, reason: str) -> None:
+        station.close(stays=True)
+        self._hub.move(station, reason, MOVED)
+        self._let_go(station.id)
 
     def _let_go(self, session_id: str) -> None:
         self._epochs.pop(session_id, None)
@@ -224,6 +232,15 @@ class Engine:
                         saved = lines_of(station.journal.path.parent, session, epoch, told)
                         self._told[session] = told + len(saved.lines)
                         self._keep(saved)
+
+    async def _look_for_claims(self) -> None:
+        """Let go of what others have claimed: who was given up and lives on is told so by nobody but the disk."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for station in self._stations.all():
+                with suppress(OSError):
+                    known = await asyncio.to_thread(epochs, self.settings.folder, station.id)
+                    self.drop(station.id, max(known, default=FIRST))
 
     def _serve(self, socket: ServerConnection, who: Principal) -> Connection:
         return Connection(socket, self._hub, who)

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from safa_server.cluster import directory as rules
 from safa_server.cluster.claims import Over
 from safa_server.cluster.directory import Directory, EngineFacts
 from safa_server.cluster.ports import EnginePort, Route
+from safa_server.cluster.takeovers import Takeovers
 from safa_server.tenants.quotas import Usage
 from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
 
@@ -29,10 +29,8 @@ log = logging.getLogger("safa_server.cluster.head")
 POLL, TEND = 0.25, 2.0
 #: How long an engine may take to begin, to take a session over, and to answer whether it is alive.
 START_SECONDS, ADOPT_SECONDS, ALIVE_SECONDS = 120.0, 20.0, 1.0
-
-
-#: A session that loses so many engines in so many seconds is what they are lost by: nobody gets it any more.
-MOST_TAKEOVERS, TAKEOVER_SECONDS = 4, 60.0
+#: An engine that is drained waits so long for sessions that cannot leave yet, and asks so often, seconds.
+DRAIN_SECONDS, DRAIN_AGAIN = 30.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,11 @@ class Head:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._moving: set[str] = set()
-        self._taken: dict[str, deque[float]] = {}
+        self._takeovers = Takeovers()
         self._starting = 0
         self._numbers = itertools.count(1)
         self._refused = 0
         self._changed = asyncio.Condition()
-        self._rehoming = asyncio.Lock()
 
     async def start(self, known: Collection[tuple[str, EnginePort]] = (), taken: Collection[str] = ()) -> None:
         """Begin with engines that are there already, and as many more as are needed. Raises ClusterError.
@@ -85,6 +82,7 @@ class Head:
         if not self._ports:
             raise ClusterError(f"no engine could be started: {failures[0] if failures else 'none was wanted'}")
         self._spawn(self._tend())
+        self._spawn(self._balance())
 
     async def stop(self) -> None:
         """End every engine; their sessions can be restored."""
@@ -126,7 +124,7 @@ class Head:
         if session not in self.directory.sessions and engine not in self._ports:
             # It began and was lost between two reports: its files say the rest.
             self.directory = rules.heard_of(self.directory, session, epoch, self._clock())
-            self._spawn(self._rehome())
+            self._rehome()
         return await self.where(session, seconds)
 
     async def oldest(self) -> str | None:
@@ -137,24 +135,7 @@ class Head:
 
     async def status(self) -> dict[str, Any]:
         """Engines and sessions, as JSON."""
-        now = self._clock()
-        engines = {
-            name: {
-                "url": one.facts.url,
-                "model": one.facts.model,
-                "room": one.facts.room,
-                "busy": one.facts.busy,
-                "sessions": len(one.facts.sessions),
-                "leaving": one.leaving,
-                "reported_s_ago": round(now - one.seen, 3),
-            }
-            for name, one in self.directory.engines.items()
-        }
-        sessions = {
-            name: {"engine": one.engine, "epoch": one.epoch, "position": one.facts.position, "lead": one.facts.lead}
-            for name, one in self.directory.sessions.items()
-        }
-        return {"engines": engines, "sessions": sessions, **self.counts}
+        return {**rules.described(self.directory, self._clock()), **self.counts}
 
     async def move(self, session: str, to: str | None = None) -> Route | None:
         """Let a session go on at another engine, the least loaded unless it is named. Raises ClusterError."""
@@ -168,18 +149,23 @@ class Head:
         if target is None or target not in self._ports or target == source:
             raise ClusterError(f"there is no other engine for session {session!r}")
         self._moving.add(session)
+        self.directory = rules.handed(self.directory, session, target, self._clock())
+        epoch, released = self.directory.sessions[session].epoch, False
         try:
-            self.directory = rules.handed(self.directory, session, target, self._clock())
             position = await self._ports[source].release(session)
+            released = True
             due = self.directory.sessions[session].due(self._clock())
-            await self._adopt(session, target, None if due is None else max(due, position))
+            await self._adopt(session, epoch, target, None if due is None else max(due, position))
             self.counts["sessions_moved"] += 1
         except Exception as error:
-            self._orphan(session)
-            self._spawn(self._rehome())
+            if not released and isinstance(error, OutputError):
+                self.directory = rules.kept(self.directory, session, held)
+            else:
+                self._orphan(session, epoch)
             raise ClusterError(f"session {session!r} did not move as planned: {error}") from error
         finally:
             self._moving.discard(session)
+            self._rehome()
         return self._route(session)
 
     async def drain(self, engine: str) -> int:
@@ -189,15 +175,22 @@ class Head:
         if len([name for name, one in self.directory.engines.items() if not one.leaving]) < 2:
             await self._begin_engine()
         self.directory = rules.leaving(self.directory, engine)
-        sessions = self.directory.of(engine)
-        for session in sessions:
-            with suppress(ClusterError):
-                await self.move(session)
-        port = self._ports.pop(engine)
-        self._watches.pop(engine).cancel()
-        self.directory = rules.lost(self.directory, engine)
-        with suppress(Exception):
-            await port.stop()
+        left = sessions = self.directory.of(engine)
+        end = self._clock() + DRAIN_SECONDS
+        while left and self._clock() < end and engine in self._ports:
+            for session in left:
+                with suppress(ClusterError):
+                    await self.move(session)
+            left = self.directory.of(engine)
+            if left:
+                await asyncio.sleep(DRAIN_AGAIN)
+        port = self._ports.pop(engine, None)
+        if port is not None:
+            self._watches.pop(engine).cancel()
+            with suppress(Exception):
+                await port.stop()
+            self.directory = rules.lost(self.directory, engine)
+            self._rehome()
         return len(sessions)
 
     # What it does by itself ----------------------------------------------------------------------------------------
@@ -241,7 +234,7 @@ class Head:
         for session in outdated:
             if session not in self._moving:
                 with suppress(Exception):
-                    await port.drop(session)
+                    await port.drop(session, self.directory.sessions[session].epoch)
         await self._tell()
 
     async def _lost(self, name: str, error: Exception) -> None:
@@ -253,7 +246,7 @@ class Head:
         log.warning("%s is lost: %s: %s", name, type(error).__name__, str(error).splitlines()[0] if str(error) else "")
         self.directory = rules.lost(self.directory, name)
         self._spawn(self._replace(port))
-        await self._rehome()
+        self._rehome()
         if watch is not asyncio.current_task():
             watch.cancel()
 
@@ -266,63 +259,69 @@ class Head:
                 await self._begin_engine()
             except Exception as error:
                 log.error("no engine could be started in place of one that was lost: %s", error)
-        await self._rehome()
+        self._rehome()
 
-    async def _rehome(self) -> None:
-        """Hand on sessions that nobody has, those first whose sound runs out first."""
-        async with self._rehoming:
-            homeless = [session for session in self.directory.homeless if session not in self._moving]
-            if not homeless or rules.shelter(self.directory) is None:
-                return
-            await asyncio.gather(*(self._take_over(session) for session in homeless))
+    def _rehome(self) -> None:
+        """Hand on sessions that nobody has, those first whose sound runs out first; nobody waits for another's."""
+        for session in self.directory.homeless:
+            target = rules.shelter(self.directory)
+            if target is not None and session not in self._moving:
+                self._hand_on(session, target)
 
-    async def _take_over(self, session: str) -> None:
-        target = rules.shelter(self.directory)
-        if target is None:
-            return
+    def _hand_on(self, session: str, target: str) -> None:
         now = self._clock()
-        self.directory = rules.handed(self.directory, session, target, now)
-        taken = self._taken.setdefault(session, deque(maxlen=MOST_TAKEOVERS))
-        if len(taken) == MOST_TAKEOVERS and now - taken[0] < TAKEOVER_SECONDS:
-            self._give_up(session, f"{MOST_TAKEOVERS} engines were lost with it within {TAKEOVER_SECONDS:g} s")
+        reason = self._takeovers.one_more(session, now)
+        if reason is not None:
+            self._give_up(session, reason)
             return
-        taken.append(now)
+        self.directory = rules.handed(self.directory, session, target, now)
+        held = self.directory.sessions[session]
+        self._spawn(self._take_over(session, target, held.epoch, held.due(now)))
+
+    async def _take_over(self, session: str, target: str, epoch: int, due: int | None) -> None:
         try:
-            await self._adopt(session, target, self.directory.sessions[session].due(now))
+            await self._adopt(session, epoch, target, due)
             self.counts["sessions_recovered"] += 1
         except Over as error:
             # Its engine was lost before it could say so.
             log.info("%s", error)
-            self.directory = rules.ended(self.directory, session)
-            await self._tell()
+            if self._is_under_way(session, epoch):
+                self.directory = rules.ended(self.directory, session)
+                await self._tell()
         except SnapshotError as error:
-            self._give_up(session, str(error))
-            await self._tell()
+            if self._is_under_way(session, epoch):
+                self._give_up(session, str(error))
         except OutputError as error:
             # No engine was lost with it: it is tried until the disk takes it.
-            taken.pop()
+            self._takeovers.not_counted(session)
             log.warning("%s could not take session %s over yet: %s", target, session, error)
-            self._orphan(session)
+            self._orphan(session, epoch)
         except Exception as error:
             log.warning("%s could not take session %s over: %s", target, session, error)
-            self._orphan(session)
+            self._orphan(session, epoch)
 
-    async def _adopt(self, session: str, engine: str, due: int | None) -> None:
+    async def _adopt(self, session: str, epoch: int, engine: str, due: int | None) -> None:
         async with asyncio.timeout(ADOPT_SECONDS):
-            await self._ports[engine].adopt(session, self.directory.sessions[session].epoch, due)
-        self.directory = rules.settled(self.directory, session)
+            await self._ports[engine].adopt(session, epoch, due)
+        if self._is_under_way(session, epoch):
+            self.directory = rules.settled(self.directory, session)
         await self._tell()
+
+    def _is_under_way(self, session: str, epoch: int) -> bool:
+        """Whether a session still changes hands in this epoch: its new engine may have been lost as well meanwhile."""
+        held = self.directory.sessions.get(session)
+        return held is not None and held.epoch == epoch and not held.confirmed
 
     def _give_up(self, session: str, reason: str) -> None:
         log.error("session %s is lost: %s", session, reason)
         self.counts["sessions_lost"] += 1
         self.directory = rules.ended(self.directory, session)
-        self._taken.pop(session, None)
+        self._takeovers.forget(session)
+        self._spawn(self._tell())
 
-    def _orphan(self, session: str) -> None:
-        """Whoever was to have a session has not got it."""
-        held = self.directory.sessions.get(session)
-        if held is not None and not held.confirmed:
+    def _orphan(self, session: str, epoch: int) -> None:
+        """Whoever was to have a session in this epoch has not got it."""
+        if self._is_under_way(session, epoch):
             self.directory = rules.orphaned(self.directory, session)
 
     async def _check(self, engine: str) -> None:
@@ -340,11 +339,16 @@ class Head:
         await asyncio.gather(*(self._check(engine) for engine in list(self._ports)))
 
     async def _tend(self) -> None:
-        """Now and then: hand on what is left over, even out, and have as many engines as are of use."""
+        """Now and then: hand on what is left over."""
+        while True:
+            await asyncio.sleep(TEND)
+            self._rehome()
+
+    async def _balance(self) -> None:
+        """Now and then: even out, and have as many engines as are of use."""
         while True:
             await asyncio.sleep(TEND)
             try:
-                await self._rehome()
                 await self._scale()
                 uneven = rules.evened(self.directory) if self.settings.even else None
                 if uneven is not None:

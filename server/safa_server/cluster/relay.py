@@ -178,31 +178,38 @@ class Relay:
             self._linked.set()
 
     async def _listen(self) -> tuple[int, str]:
-        """Hand on what comes, until the engine's connection ends: with which code, and why."""
+        """Hand on what comes, until the engine's connection ends: with which code, and why.
+
+        An engine that was given up may live on and send: its frames are not the session's any more. So the head is
+        asked now and then; where it could not say after a silence that the session is still there, nothing is handed on
+        before it has.
+        """
         engine = self._engine
         assert engine is not None
-        asked = time.monotonic()
+        asked, sure = time.monotonic(), True
         while True:
-            if time.monotonic() - asked > CHECK:
-                # An engine that was given up may live on and send: its frames are not the session's any more.
-                asked = time.monotonic()
-                if await self._has_moved():
-                    engine.transport.abort()
-                    return MOVED, "elsewhere"
             try:
                 async with asyncio.timeout(STALLED):
                     message = await engine.recv()
             except TimeoutError:
-                if await self._has_moved(stalled=True):
-                    engine.transport.abort()
-                    return MOVED, "elsewhere"
-                continue
+                message = None
             except ConnectionClosed as closed:
                 return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "")
+            found: bool | None = True
+            if message is None:
+                found = await self._is_there(0.0)
+                sure = found is True
+            elif isinstance(message, bytes) and (not sure or time.monotonic() - asked > CHECK):
+                # None by then: it has ended, and these are its last frames.
+                found = await self._is_there(self._desk.limits.resume_seconds, look=not sure)
+                asked, sure = time.monotonic(), True
+            if found is False:
+                engine.transport.abort()
+                return MOVED, "elsewhere"
             if isinstance(message, bytes):
                 if self._is_new(message):
                     await self._client.send(message)
-            else:
+            elif message is not None:
                 answer = self._incoming(message)
                 if answer is not None:
                     await self._client.send(answer)
@@ -231,17 +238,20 @@ class Relay:
         del found["id"]
         return None if number is None and found["type"] != "error" else _text(found, number)
 
-    async def _has_moved(self, stalled: bool = False) -> bool:
-        """Is the session another engine's by now? stalled: this one sends nothing, so it had better be looked at."""
+    async def _is_there(self, seconds: float, look: bool = True) -> bool | None:
+        """Is the session this engine's? None where it is nobody's, and still changes hands after so many seconds.
+
+        look: whether the engine had better be looked at, as nothing came from it.
+        """
         hearing, switchboard = self._hearing, self._desk.switchboard
         assert hearing is not None
         session, engine, epoch = hearing.join.session, hearing.route.engine, hearing.route.epoch
         try:
-            asked = switchboard.broken(session, engine, epoch, 0.0) if stalled else switchboard.where(session)
+            asked = switchboard.broken(session, engine, epoch, seconds) if look else switchboard.where(session, seconds)
             route = await asked
-        except FailureError:
-            return False
-        return route is not None and route.epoch > hearing.route.epoch
+        except FailureError:  # the head is away: all goes on as it was
+            return True
+        return None if route is None else route.epoch <= epoch
 
     async def _rejoin(self) -> bool:
         """Join the session where it is now; whether that could be done in time."""

@@ -43,6 +43,7 @@ class Puller:
     until: int = 1 << 62
     over: bool = False
     _granted: int = 0
+    _resumed: int = 0
 
     @property
     def session(self) -> str:
@@ -80,6 +81,10 @@ class Puller:
 
     async def _grant(self, until: int) -> None:
         """Never more than up to `until`: what comes beyond was not asked for."""
+        if self.client.resumed > self._resumed:
+            # A grant may have been lost with the engine, on the way there.
+            self._resumed = self.client.resumed
+            self._granted = self.client.opened["position"] + self.client.opened["credit"]
         left = self._granted - self.heard.account.samples
         most = until - self.heard.account.samples - left
         if left > AHEAD * RATE or most <= 0:

@@ -55,11 +55,11 @@ class IslandEngine:
         """Let go of a session."""
         return await self.island.call(lambda: self.engine.release(session_id))
 
-    async def drop(self, session_id: str) -> None:
+    async def drop(self, session_id: str, epoch: int) -> None:
         """Be silent about a session."""
 
         async def drop() -> None:
-            self.engine.drop(session_id)
+            self.engine.drop(session_id, epoch)
 
         await self.island.call(drop)
 

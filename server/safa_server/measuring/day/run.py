@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -389,10 +389,9 @@ def _broken(found: dict[str, Any], all: Day, faults: Faults) -> list[str]:
 def _bytes_in(folder: Path, journals: bool) -> int:
     """Of all files of sessions, journals or the others."""
     total = 0
-    for place in folder.rglob("*"):
-        try:
-            if place.is_file() and (place.name == JOURNAL) == journals:
-                total += place.stat().st_size
-        except OSError:  # it has just been removed
-            continue
+    for place, _, names in os.walk(folder):
+        for name in names:
+            # Some have just been removed.
+            with suppress(OSError):
+                total += (Path(place) / name).stat().st_size if (name == JOURNAL) == journals else 0
     return total
