@@ -71,11 +71,11 @@ class Hub:
 
     def check_listener(self, station: Station) -> None:
         """Raises QuotaError where the session's tenant has as many listeners as it may have."""
-        tenants, tenant = self.security.tenants, station.tenant
+        tenants, tenant = self.stations.tenants, station.tenant
         if tenants is not None and tenant is not None:
             fanouts = (one for one in self._fanouts.values() if one.station.tenant == tenant)
-            usage = Usage(listeners=sum(len(fanout.listeners) for fanout in fanouts))
-            check_listener(tenant, tenants.quotas(tenant), usage)
+            here = Usage(listeners=sum(len(fanout.listeners) for fanout in fanouts))
+            check_listener(tenant, tenants.quotas(tenant), here + tenants.elsewhere(tenant))
 
     def leave(self, station: Station, listener: Listener) -> None:
         """A listener is gone; the session waits for it a while."""
@@ -96,6 +96,11 @@ class Hub:
         """Who listens to a session, as JSON."""
         fanout = self._fanouts.get(station.id)
         return [] if fanout is None else [listener.describe() for listener in fanout.listeners]
+
+    def listening(self, station: Station) -> int:
+        """How many listen to a session."""
+        fanout = self._fanouts.get(station.id)
+        return 0 if fanout is None else len(fanout.listeners)
 
     def sweep(self) -> None:
         """Close sessions that are too old or that nobody came back to; let go of what belongs to closed ones; cut who
@@ -145,7 +150,7 @@ class Hub:
     def _oldest(self, station: Station) -> float:
         """How old a session may get, seconds."""
         server = math.inf if self._session_seconds is None else self._session_seconds
-        tenants, tenant = self.security.tenants, station.tenant
+        tenants, tenant = self.stations.tenants, station.tenant
         return server if tenants is None or tenant is None else min(server, tenants.quotas(tenant).session_seconds)
 
     def _forget(self, station_id: str, reason: str, code: int = 1000) -> None:

@@ -15,8 +15,7 @@ from safa_server.runner import AdmissionError, Runner
 from safa_server.secret import Secret
 from safa_server.station import Station
 from safa_server.storage import LONGEST_UNWRITTEN, Kept, Storage
-from safa_server.tenants.quotas import Turnstile, Usage, check_layers
-from safa_server.tenants.register import Register
+from safa_server.tenants.quotas import Allowances, Turnstile, Usage, check_layers
 from safa_stream.errors import SafaError
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.session import Session
@@ -44,11 +43,11 @@ class Stations:
         runner: Runner,
         largest: int = 64,
         storage: Storage | None = None,
-        tenants: Register | None = None,
+        tenants: Allowances | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runner, self.largest, self.storage, self.clock = runner, largest, storage, clock
-        self._tenants, self._turnstile = tenants, Turnstile()
+        self.tenants, self._turnstile = tenants, Turnstile()
         if storage is not None:
             runner.after_view = storage.after_view
         self._stations: dict[str, Station] = {}
@@ -64,8 +63,8 @@ class Stations:
         if len(self.all()) >= self.largest:
             raise AdmissionError(f"the server has {self.largest} sessions already", retry_after=10.0, cause="sessions")
         scene = _scene(request)
-        if self._tenants is not None and request.tenant is not None:
-            quotas, usage = self._tenants.quotas(request.tenant), self.usage(request.tenant)
+        if self.tenants is not None and request.tenant is not None:
+            quotas, usage = self.tenants.quotas(request.tenant), self.usage(request.tenant)
             self._turnstile.check_open(request.tenant, quotas, usage, len(scene.layers), time.monotonic())
         live = self.runner.open(scene, request.lead_seconds or DEFAULT_LEAD, request.pacing != "pull")
         session_id, secret, journal = secrets.token_urlsafe(9), Secret.new(), None
@@ -107,17 +106,18 @@ class Stations:
 
     def _add(self, station: Station) -> Station:
         self._stations[station.id] = station
-        if self._tenants is not None and station.tenant is not None:
-            station.allow = partial(self._allow, self._tenants, station.tenant)
+        if self.tenants is not None and station.tenant is not None:
+            station.allow = partial(self._allow, self.tenants, station.tenant)
         return station
 
-    def _allow(self, tenants: Register, tenant: str, more: int) -> None:
+    def _allow(self, tenants: Allowances, tenant: str, more: int) -> None:
         check_layers(tenant, tenants.quotas(tenant), self.usage(tenant), more)
 
     def usage(self, tenant: str) -> Usage:
-        """What a tenant has now, listeners aside."""
+        """What a tenant has now, listeners that are here aside."""
         own = [station for station in self.all() if station.tenant == tenant]
-        return Usage(len(own), sum(station.layers for station in own))
+        here = Usage(len(own), sum(station.layers for station in own))
+        return here if self.tenants is None else here + self.tenants.elsewhere(tenant)
 
     def seen_by(self, principal: Principal) -> Seen:
         """The sessions that somebody may know of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from safa_server.disk import Disk
 from safa_server.limits import Limits
 from safa_server.principal import OPERATOR
 from safa_server.security import Security
+from safa_server.tenants.quotas import Usage
 from safa_stream.session.journal import read_journal
 from safa_stream.session.replay import replay
 from tests.server.ws_rig import toy_48k
@@ -36,9 +37,9 @@ class Port:
     frozen: bool = False
     dropped: list[str] = field(default_factory=list)
 
-    async def facts(self) -> EngineFacts:
+    async def facts(self, elsewhere: Mapping[str, Usage]) -> EngineFacts:
         await self._answer()
-        return self.engine.facts()
+        return self.engine.facts(elsewhere)
 
     async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         await self._answer()

@@ -21,7 +21,7 @@ from safa_server.limits import Limits
 from safa_server.principal import NOBODY, OPERATOR, Access, Principal
 from safa_server.tenants.book import Revocation
 from safa_server.tenants.book_file import revoke
-from safa_server.tenants.quotas import Usage
+from safa_server.tenants.quotas import Denied, Quotas
 from tests.server.tenants_rig import OPERATOR as OPERATORS_TOKEN
 from tests.server.tenants_rig import Tenancy, bearer
 from tests.server.ws_rig import Raw, quiet_log, run
@@ -41,9 +41,9 @@ class OneEngine:
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         return Route("e", self._engine.url, 1) if session in self._engine.facts().sessions else None
 
-    async def usage(self, tenant: str) -> Usage:
-        own = [facts for facts in self._engine.facts().sessions.values() if facts.tenant == tenant]
-        return Usage(len(own), sum(facts.layers for facts in own))
+    async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:
+        sessions = [facts for facts in self._engine.facts().sessions.values() if facts.tenant == tenant]
+        return Denied("sessions", "too many", 1.0) if len(sessions) >= quotas.sessions else None
 
     async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None:
         return await self.where(session)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from safa_server.cluster.head import Head, HeadSettings
 from safa_server.cluster.ports import Route
 from safa_server.cluster.vault import Saved, Vault
 from safa_server.serve import set_up_logging
-from safa_server.tenants.quotas import Usage
+from safa_server.tenants.quotas import Denied, Quotas, Usage
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.rayclusters import NAMESPACE, library, one_line
 
@@ -73,9 +73,9 @@ class EngineActor:
         """See Engine."""
         return await self._engine.start()
 
-    async def facts(self) -> EngineFacts:
+    async def facts(self, elsewhere: Mapping[str, Usage]) -> EngineFacts:
         """See Engine."""
-        return self._engine.facts()
+        return self._engine.facts(elsewhere)
 
     async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """See Engine."""
@@ -127,9 +127,9 @@ class RayEngine:
     def __init__(self, handle: Any) -> None:
         self._handle = handle
 
-    async def facts(self) -> EngineFacts:
+    async def facts(self, elsewhere: Mapping[str, Usage]) -> EngineFacts:
         """How it stands."""
-        facts: EngineFacts = await self._handle.facts.remote()
+        facts: EngineFacts = await self._handle.facts.remote(dict(elsewhere))
         return facts
 
     async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
@@ -176,7 +176,7 @@ class HeadActor:
         for name in there:
             port = RayEngine(self._ray.get_actor(name, namespace=NAMESPACE))
             try:
-                await port.facts()
+                await port.facts({})
             except Exception as error:
                 log.warning("%s does not answer: %s", name, one_line(error))
                 continue
@@ -192,10 +192,10 @@ class HeadActor:
         await self.start()
         return await self._head.place(rows, without)
 
-    async def usage(self, tenant: str) -> Usage:
+    async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:
         """See Head."""
         await self.start()
-        return await self._head.usage(tenant)
+        return await self._head.may_open(tenant, quotas, layers)
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """See Head."""
@@ -281,9 +281,9 @@ class RayHead:
         found: Route | None = await self._ask(self._handle.place.remote, rows, tuple(without))
         return found
 
-    async def usage(self, tenant: str) -> Usage:
+    async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:
         """See Head."""
-        found: Usage = await self._ask(self._handle.usage.remote, tenant)
+        found: Denied | None = await self._ask(self._handle.may_open.remote, tenant, quotas, layers)
         return found
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
+from safa_server.cluster.passes import pass_for
 from safa_server.cluster.ports import Route
 from safa_server.limits import Limits
 from safa_server.metrics import Registry
+from safa_server.principal import Principal
 from safa_server.security import Security
-from safa_server.tenants.quotas import Turnstile, Usage
+from safa_server.tenants.quotas import Denied, Quotas
 
 
 class Client(Protocol):
@@ -32,7 +34,9 @@ class Switchboard(Protocol):
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None: ...
 
-    async def usage(self, tenant: str) -> Usage: ...
+    async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:
+        """Why a tenant may not open one more session of so many layers, None where it may."""
+        ...
 
     async def broken(self, session: str, engine: str, epoch: int, seconds: float) -> Route | None: ...
 
@@ -46,4 +50,11 @@ class Desk:
     security: Security
     limits: Limits
     metrics: Registry
-    turnstile: Turnstile = field(default_factory=Turnstile)
+
+    def pass_of(self, who: Principal) -> str:
+        """What engines are shown of a client."""
+        return pass_for(self.secret, who, None if who.tenant is None else self.quotas(who.tenant))
+
+    def quotas(self, tenant: str) -> Quotas | None:
+        """How much a tenant may have, None where nobody says."""
+        return None if self.security.tenants is None else self.security.tenants.quotas(tenant)

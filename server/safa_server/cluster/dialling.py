@@ -12,9 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from safa_server import control
-from safa_server.cluster.passes import pass_for
 from safa_server.cluster.ports import Route
-from safa_server.principal import Principal
 from safa_server.wire import write
 from safa_stream.errors import FailureError
 
@@ -32,14 +30,12 @@ class Refused(FailureError):
         self.answer = answer
 
 
-async def dial(
-    route: Route, body: control.Open | control.Join, secret: str, who: Principal
-) -> tuple[ClientConnection, dict[str, Any]]:
+async def dial(route: Route, body: control.Open | control.Join, shown: str) -> tuple[ClientConnection, dict[str, Any]]:
     """Connect to an engine for a client and have `body` carried out: the connection, and the engine's answer.
 
-    secret: the cluster's. Raises Refused, or FailureError where it cannot be reached or does not answer.
+    shown: the client's pass. Raises Refused, or FailureError where it cannot be reached or does not answer.
     """
-    engine = await connected(route.url, pass_for(secret, who))
+    engine = await connected(route.url, shown)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await engine.send(write(body, 0))

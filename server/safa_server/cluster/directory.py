@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from safa_server.tenants.quotas import Usage
+
 #: An engine that has not reported for so long is given up, seconds.
 PATIENCE = 3.0
 #: Of a session of which nothing else is known, samples a second; it tells its own with the next report.
@@ -26,7 +28,7 @@ FULL, EMPTY = 0.85, 0.5
 class SessionFacts:
     """What an engine says of a session. position: the next sample to leave; lead: seconds of sound ready ahead; rows:
     layers times groups of channels, what it costs; urgent: whether its clock waits for nobody; tenant: whose it is,
-    None the operator's; layers: those that wait for their time as well."""
+    None the operator's; layers: those that wait for their time as well; listeners: connections that hear it."""
 
     epoch: int
     position: int
@@ -37,6 +39,7 @@ class SessionFacts:
     playing: bool
     tenant: str | None = None
     layers: int = 0
+    listeners: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +249,16 @@ def heard_of(directory: Directory, session: str, epoch: int, now: float) -> Dire
     """A front end had a session at an engine that is gone before it told of it."""
     facts = SessionFacts(epoch, 0, RATE, 0.0, 1, urgent=False, playing=True)
     return replace(directory, sessions={**directory.sessions, session: Holding(None, epoch, facts, now)})
+
+
+def usage(directory: Directory, without: str | None = None) -> dict[str, Usage]:
+    """What each tenant has, on all engines or all but one."""
+    found: dict[str, Usage] = {}
+    for one in directory.sessions.values():
+        tenant, facts = one.facts.tenant, one.facts
+        if tenant is not None and (without is None or one.engine != without):
+            found[tenant] = found.get(tenant, Usage()) + Usage(1, facts.layers, facts.listeners)
+    return found
 
 
 def described(directory: Directory, now: float) -> dict[str, Any]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection
 
+from safa_server.cluster.allowances import ToldAllowances
 from safa_server.cluster.claims import FIRST, claim, epochs, forget_before, place_of
 from safa_server.cluster.directory import EngineFacts, SessionFacts
 from safa_server.cluster.osc_door import OscDoors
-from safa_server.cluster.passes import EngineSecurity
+from safa_server.cluster.passes import EngineSecurity, quotas_in
 from safa_server.cluster.storage import ClaimedStorage
 from safa_server.cluster.vault import Saved, lines_of, saved_of, write_files
 from safa_server.connection import Connection
@@ -28,11 +29,13 @@ from safa_server.observe import observe
 from safa_server.principal import Principal
 from safa_server.runner import Runner
 from safa_server.schema import document
+from safa_server.security import token_in
 from safa_server.serve import page_folder
 from safa_server.station import Station
 from safa_server.stations import Stations
 from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.telemetry.tracing import TraceSettings, Tracing
+from safa_server.tenants.quotas import Usage
 from safa_server.websocket import Front
 from safa_stream.errors import OutputError, SnapshotError
 from safa_stream.models import load
@@ -88,6 +91,7 @@ class Engine:
         self._keep, self._fetch, self._loading = keep, fetch, loading
         self._disk, self._clock = disk, clock
         self._told: dict[str, int] = {}
+        self._allowances = ToldAllowances()
         self._stack = AsyncExitStack()
         self._epochs: dict[str, int] = {}
         self._refused = 0
@@ -106,7 +110,7 @@ class Engine:
         self._runner = Runner(model, settings.layers, observer)
         await asyncio.to_thread(self._runner.start)
         self._stack.callback(self._runner.stop)
-        self._stations = Stations(self._runner, settings.sessions, self._storage, clock=self._clock)
+        self._stations = Stations(self._runner, settings.sessions, self._storage, self._allowances, self._clock)
         security = EngineSecurity(token=settings.secret)
         self.registry = Registry()
         self._hub = Hub(self._stations, security, settings.limits, self.registry, settings.session_seconds)
@@ -133,9 +137,11 @@ class Engine:
         """Make no more sound, and save nothing: the thread's part of what the death of a process is."""
         self._runner.stop()
 
-    def facts(self) -> EngineFacts:
-        """How it stands."""
+    def facts(self, elsewhere: Mapping[str, Usage] | None = None) -> EngineFacts:
+        """How it stands. elsewhere: what tenants have at other engines; None: as it was told last."""
         runner = self._runner
+        if elsewhere is not None:
+            self._allowances.others = elsewhere
         stations = {station.id: self._session(station) for station in self._stations.all()}
         return EngineFacts(self.url, self._model, runner.room, runner.pace.refused, stations)
 
@@ -243,6 +249,9 @@ class Engine:
                     self.drop(station.id, max(known, default=FIRST))
 
     def _serve(self, socket: ServerConnection, who: Principal) -> Connection:
+        given = None if socket.request is None else token_in(socket.request.headers, {})
+        told = quotas_in(self.settings.secret, given)
+        self._allowances.told |= {} if told is None else dict([told])
         return Connection(socket, self._hub, who)
 
     def _session(self, station: Station) -> SessionFacts:
@@ -257,4 +266,5 @@ class Engine:
             station.playing,
             station.tenant,
             station.layers,
+            self._hub.listening(station),
         )

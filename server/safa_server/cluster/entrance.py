@@ -85,7 +85,7 @@ class Entrance:
         route = await switchboard.where(body.session, left)
         while route is not None:
             try:
-                engine, answer = await dial(route, replace(body, key=None), self._desk.secret, who)
+                engine, answer = await dial(route, replace(body, key=None), self._desk.pass_of(who))
             except Refused as error:
                 if error.answer.code != "token":
                     raise
@@ -121,7 +121,7 @@ class Entrance:
                     )
                 )
             try:
-                engine, answer = await dial(route, replace(body, token=None), self._desk.secret, who)
+                engine, answer = await dial(route, replace(body, token=None), self._desk.pass_of(who))
             except FailureError as error:
                 tried.append(route.engine)
                 decided = isinstance(error, Refused) and error.answer.code != "admission"
@@ -133,16 +133,14 @@ class Entrance:
 
     async def _check_quotas(self, body: control.Open, tenant: str | None) -> None:
         """Raises QuotaError where the tenant has as much on all engines as it may have."""
-        tenants = self._desk.security.tenants
-        if tenants is None or tenant is None:
+        quotas = None if tenant is None else self._desk.quotas(tenant)
+        if tenant is None or quotas is None:
             return
-        usage, layers = await self._desk.switchboard.usage(tenant), _layers(body)
-        try:
-            self._desk.turnstile.check_open(tenant, tenants.quotas(tenant), usage, layers, time.monotonic())
-        except QuotaError as error:
+        denied = await self._desk.switchboard.may_open(tenant, quotas, _layers(body))
+        if denied is not None:
             self._desk.metrics.add("safa_sessions_refused_total", reason="quota")
-            self._desk.metrics.add("safa_tenant_refused_total", tenant=tenant, quota=error.quota)
-            raise
+            self._desk.metrics.add("safa_tenant_refused_total", tenant=tenant, quota=denied.quota)
+            raise QuotaError(tenant, denied.quota, denied.reason, denied.retry_after)
 
     def _identified(self, *given: str | None) -> Principal:
         """Who the client is by the handshake and what else it gave: the one that may do most."""

@@ -20,7 +20,7 @@ from safa_server.cluster.claims import Over
 from safa_server.cluster.directory import Directory, EngineFacts
 from safa_server.cluster.ports import EnginePort, Route
 from safa_server.cluster.takeovers import Takeovers
-from safa_server.tenants.quotas import Usage
+from safa_server.tenants.quotas import Denied, QuotaError, Quotas, Turnstile, Usage
 from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
 
 log = logging.getLogger("safa_server.cluster.head")
@@ -62,7 +62,7 @@ class Head:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._moving: set[str] = set()
-        self._takeovers = Takeovers()
+        self._takeovers, self._turnstile = Takeovers(), Turnstile()
         self._starting = 0
         self._numbers = itertools.count(1)
         self._refused = 0
@@ -101,11 +101,15 @@ class Head:
         self.directory = rules.promised(self.directory, engine, rows)
         return Route(engine, self.directory.engines[engine].facts.url, 1)
 
-    async def usage(self, tenant: str) -> Usage:
-        """What a tenant has on all engines, listeners aside."""
+    async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:
+        """Why a tenant may not open one more session of so many layers, None where it may."""
         await self._ask_all()
-        own = [one.facts for one in self.directory.sessions.values() if one.facts.tenant == tenant]
-        return Usage(len(own), sum(facts.layers for facts in own))
+        usage = rules.usage(self.directory).get(tenant, Usage())
+        try:
+            self._turnstile.check_open(tenant, quotas, usage, layers, self._clock())
+        except QuotaError as error:
+            return Denied(error.quota, error.reason, error.retry_after)
+        return None
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """Where a session is, waiting so long for one that changes hands; None where there is none of that name."""
@@ -209,7 +213,7 @@ class Head:
             self._starting -= 1
 
     async def _join(self, name: str, port: EnginePort) -> None:
-        facts = await port.facts()
+        facts = await port.facts(rules.usage(self.directory, name))
         self._ports[name] = port
         self.directory, _ = rules.reported(self.directory, name, facts, self._clock())
         self._watches[name] = asyncio.create_task(self._watch(name, port), name=f"watch {name}")
@@ -221,7 +225,7 @@ class Head:
             await asyncio.sleep(POLL)
             try:
                 async with asyncio.timeout(self.settings.patience):
-                    facts = await port.facts()
+                    facts = await port.facts(rules.usage(self.directory, name))
             except Exception as error:
                 self._spawn(self._lost(name, error))
                 return
@@ -331,7 +335,7 @@ class Head:
             return
         try:
             async with asyncio.timeout(ALIVE_SECONDS):
-                await self._heard(engine, port, await port.facts())
+                await self._heard(engine, port, await port.facts(rules.usage(self.directory, engine)))
         except Exception as error:
             await self._lost(engine, error)
 

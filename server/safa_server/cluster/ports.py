@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from safa_server.cluster.directory import EngineFacts
+from safa_server.tenants.quotas import Usage
 
 
 class EnginePort(Protocol):
     """An engine, wherever it is. Every call raises where the engine is gone."""
 
-    async def facts(self) -> EngineFacts: ...
+    async def facts(self, elsewhere: Mapping[str, Usage]) -> EngineFacts:
+        """How it stands. elsewhere: what tenants have at other engines."""
+        ...
 
     async def adopt(self, session_id: str, epoch: int, due: int | None) -> None: ...
 

@@ -266,7 +266,7 @@ class Relay:
                 if route is not None:
                     # The session's own token, or that the client was let in before, is right enough.
                     who, join = Principal(Access.LISTEN, self._who.tenant), replace(hearing.join, from_=hearing.last)
-                    self._engine, answer = await dial(route, join, self._desk.secret, who)
+                    self._engine, answer = await dial(route, join, self._desk.pass_of(who))
                     self._hearing = hearing = replace(hearing, route=route)
                     await self._again(answer["position"] + answer["credit"])
                     return True

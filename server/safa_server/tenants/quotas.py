@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 from safa_server.bucket import Bucket
 from safa_stream.errors import FailureError, UsageError
@@ -37,7 +37,7 @@ class QuotaError(FailureError):
 
     def __init__(self, tenant: str, quota: str, reason: str, retry_after: float = RETRY_SECONDS) -> None:
         super().__init__(f"{reason} (quota {quota!r})")
-        self.tenant, self.quota, self.retry_after = tenant, quota, retry_after
+        self.tenant, self.quota, self.reason, self.retry_after = tenant, quota, reason, retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,26 @@ class Usage:
     sessions: int = 0
     layers: int = 0
     listeners: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.sessions + other.sessions, self.layers + other.layers, self.listeners + other.listeners)
+
+
+class Allowances(Protocol):
+    """How much tenants may have, and what they have beside what is counted here."""
+
+    def quotas(self, tenant: str) -> Quotas: ...
+
+    def elsewhere(self, tenant: str) -> Usage: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A QuotaError as a value, for who asked another process."""
+
+    quota: str
+    reason: str
+    retry_after: float
 
 
 def check_layers(tenant: str, quotas: Quotas, usage: Usage, more: int) -> None:

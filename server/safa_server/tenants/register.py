@@ -10,7 +10,7 @@ from pathlib import Path
 from safa_server.principal import Principal
 from safa_server.tenants.book import Book
 from safa_server.tenants.book_file import beside, read_book
-from safa_server.tenants.quotas import Quotas
+from safa_server.tenants.quotas import Quotas, Usage
 from safa_server.tenants.tokens import identify, jwt
 from safa_server.watched import Watched
 
@@ -54,6 +54,10 @@ class Register:
         """How much a tenant may have."""
         found = self.book.tenants.get(tenant)
         return UNKNOWN if found is None else found.quotas
+
+    def elsewhere(self, tenant: str) -> Usage:
+        """A server that is alone counts all that there is."""
+        return Usage()
 
 
 def _warn_of_readers(path: Path) -> None:

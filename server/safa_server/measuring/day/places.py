@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from safa_server.measuring.day.island import Clock, Gone, Island
 from safa_server.measuring.day.model import FormulaModel
 from safa_server.measuring.day.weather import BadDisk
 from safa_server.security import Security
-from safa_server.tenants.quotas import Usage
+from safa_server.tenants.quotas import Denied, Quotas, Usage
 from safa_stream.errors import FailureError, SafaError
 
 Result = TypeVar("Result")
@@ -39,11 +39,11 @@ class IslandEngine:
         self.island, self.engine = island, engine
         self.unreachable = False
 
-    async def facts(self) -> EngineFacts:
+    async def facts(self, elsewhere: Mapping[str, Usage] | None = None) -> EngineFacts:
         """How it stands."""
 
         async def facts() -> EngineFacts:
-            return self.engine.facts()
+            return self.engine.facts(elsewhere)
 
         return await self.island.call(facts)
 
@@ -94,9 +94,9 @@ class HeadDoor:
         """See Head."""
         return await self._ask(lambda head: head.broken(session, engine, epoch, seconds))
 
-    async def usage(self, tenant: str) -> Usage:
+    async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:
         """See Head."""
-        return await self._ask(lambda head: head.usage(tenant))
+        return await self._ask(lambda head: head.may_open(tenant, quotas, layers))
 
     async def oldest(self) -> str | None:
         """See Head."""
