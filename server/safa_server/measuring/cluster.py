@@ -21,7 +21,7 @@ from safa_server.cluster.actors import RayHead
 from safa_server.cluster.serve import Running, cluster_of, engine_backend, running
 from safa_server.control import Close, Grant
 from safa_server.measuring.account import Account
-from safa_server.measuring.processes import load
+from safa_server.measuring.processes import cpu_seconds, load
 from safa_server.measuring.servers import Report
 from safa_server.measuring.servers import Running as Served
 from safa_server.measuring.servers import running as served
@@ -45,6 +45,8 @@ UNSETTLED = 4.0
 MOVE_SECONDS, AFTERWARDS, LEAD_SECONDS, BACK_SECONDS = 2.5, 8.0, 60.0, 30.0
 #: A client that has got so many frames hears its session.
 FRAMES = 50
+#: What a front end counts of it.
+REJOINS = "safa_front_rejoin_seconds_count"
 #: Sessions that throughput is measured with, an engine.
 SESSIONS_EACH = 3
 
@@ -118,9 +120,9 @@ async def measure(plan: ClusterPlan, report: Report) -> dict[str, Any]:
                     return {
                         "load_before": load(),
                         "cores": os.cpu_count(),
-                        **await _scaling(plan, up.head, front.url, report),
+                        **await _scaling(plan, up, front.url, report),
                         **await _migration(plan, up.head, front.url, place, report),
-                        **await _failover(plan, up, front.url, report),
+                        **await _failover(plan, up, front, report),
                         **await _front_loss(plan, front, flags, report),
                     }
 
@@ -128,28 +130,46 @@ async def measure(plan: ClusterPlan, report: Report) -> dict[str, Any]:
 # Throughput -----------------------------------------------------------------------------------------------------------
 
 
-async def _scaling(plan: ClusterPlan, head: RayHead, url: str, report: Report) -> dict[str, Any]:
-    """Seconds of sound that 1, 2, ... engines make in a second, of sessions that wait for nobody."""
-    engines = sorted((await head.status())["engines"])
+async def _scaling(plan: ClusterPlan, up: Running, url: str, report: Report) -> dict[str, Any]:
+    """Seconds of sound that 1, 2, ... engines make in a second, of sessions that wait for nobody, and in a second of
+    their processes' CPU time: what they would make with cores of their own."""
+    engines = sorted((await up.head.status())["engines"])
     made: list[float] = []
+    each: list[float] = []
     for count in range(1, len(engines) + 1) if plan.window > 0 else ():
-        made.append(await _throughput(plan, head, url, engines[:count]))
-        report(f"{count} engine(s): {made[-1]:.1f} s of sound a second")
+        sound, spent = await _throughput(plan, up, url, engines[:count])
+        made.append(sound)
+        each.append(sound / spent)
+        report(f"{count} engine(s): {sound:.1f} s of sound a second, {each[-1]:.1f} s in one of their CPU time")
     # The least that an added engine brought, of what the first one makes.
     added = [(after - before) / made[0] for before, after in pairwise(made)]
-    return {"engines": len(engines), "sound_per_second": made, "scaling_efficiency": min(added, default=None)}
+    return {
+        "engines": len(engines),
+        "sound_per_second": made,
+        "scaling_efficiency": min(added, default=None),
+        "sound_per_cpu_second": each,
+        "scaling_efficiency_per_cpu": min((one / each[0] for one in each[1:]), default=None),
+    }
 
 
-async def _throughput(plan: ClusterPlan, head: RayHead, url: str, engines: Sequence[str]) -> float:
+async def _throughput(plan: ClusterPlan, up: Running, url: str, engines: Sequence[str]) -> tuple[float, float]:
+    """Seconds of sound, and of the engines' CPU time, in a second."""
     sent = [0.0]
+    pids = [await _pid(up, engine) for engine in engines]
     async with _sessions(plan, url, SESSIONS_EACH * len(engines), pacing="pull") as clients:
         for number, client in enumerate(clients):
-            await _bring(head, client, engines[number % len(engines)])
+            await _bring(up.head, client, engines[number % len(engines)])
         async with _tasks(*(_drink(client, sent) for client in clients)):
             await asyncio.sleep(UNSETTLED)
-            begun, before = time.monotonic(), sent[0]
+            begun, before, spent = time.monotonic(), sent[0], sum(map(cpu_seconds, pids))
             await asyncio.sleep(plan.window)
-            return (sent[0] - before) / (time.monotonic() - begun)
+            lasted = time.monotonic() - begun
+            return (sent[0] - before) / lasted, (sum(map(cpu_seconds, pids)) - spent) / lasted
+
+
+async def _pid(up: Running, engine: str) -> int:
+    """The number of an engine's process."""
+    return int(await up.cluster.ray.get_actor(engine).process.remote())
 
 
 async def _drink(client: SafaClient, sent: list[float]) -> None:
@@ -199,24 +219,29 @@ def _made_again(journal: Path, plan: ClusterPlan) -> FloatArray:
 # Losses ---------------------------------------------------------------------------------------------------------------
 
 
-async def _failover(plan: ClusterPlan, up: Running, url: str, report: Report) -> dict[str, Any]:
+async def _failover(plan: ClusterPlan, up: Running, front: Served, report: Report) -> dict[str, Any]:
     """All sessions on one engine, which is killed."""
     engine = sorted((await up.head.status())["engines"])[-1]
     heard = [Heard() for _ in range(plan.sessions)]
-    async with _sessions(plan, url, plan.sessions) as clients, _tasks(*_listening(clients, heard)):
+    async with _sessions(plan, front.url, plan.sessions) as clients, _tasks(*_listening(clients, heard)):
         for client in clients:
             await _bring(up.head, client, engine)
         await _has_lead(up.head, clients)
+        rejoined = await _rejoined(front)
         before = await up.head.status()
-        pid = await up.cluster.ray.get_actor(engine).process.remote()
+        pid = await _pid(up, engine)
         killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         report(f"{engine} with {plan.sessions} sessions is killed")
         async with asyncio.timeout(LEAD_SECONDS):
             while (await up.head.status())["sessions_recovered"] < before["sessions_recovered"] + plan.sessions:
                 await asyncio.sleep(0.02)
+        taken = time.monotonic() - killed
+        async with asyncio.timeout(LEAD_SECONDS):
+            while await _rejoined(front) < rejoined + plan.sessions:
+                await asyncio.sleep(0.02)
         recovered = time.monotonic() - killed
-        report(f"another engine has all of them after {recovered:.2f} s")
+        report(f"another engine has all of them after {taken:.2f} s, and they are heard of it after {recovered:.2f} s")
         await asyncio.sleep(AFTERWARDS)
         beds = sum(event["type"] == "bed.began" for client in clients for event in client.events)
         status = await up.head.status()
@@ -227,8 +252,14 @@ async def _failover(plan: ClusterPlan, up: Running, url: str, report: Report) ->
         "failover_samples_lost": sum(one.account.missing for one in heard),
         "failover_samples_duplicated": sum(one.account.duplicated for one in heard),
         "failover_recovered": status["sessions_recovered"] - before["sessions_recovered"],
+        "takeover_s": taken,
         "recovery_s": recovered,
     }
+
+
+async def _rejoined(front: Served) -> float:
+    """How often the front end has joined a session at another engine."""
+    return sum(value for name, value in (await front.metrics()).items() if name.startswith(REJOINS))
 
 
 async def _front_loss(plan: ClusterPlan, front: Served, flags: tuple[str, ...], report: Report) -> dict[str, Any]:
