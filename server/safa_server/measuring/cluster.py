@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from safa_server.client import Received, SafaClient
+from safa_server.client import Received, Refused, SafaClient
 from safa_server.cluster.actors import RayHead
 from safa_server.cluster.serve import Running, cluster_of, engine_backend, running
 from safa_server.control import Close, Grant
@@ -304,12 +304,26 @@ async def _sessions(plan: ClusterPlan, url: str, count: int, pacing: Any = "live
         for number in range(count):
             client = await stack.enter_async_context(SafaClient.connect(url))
             ahead = AHEAD if pacing == "live" else None
-            await client.open(plan.scene(number), pacing=pacing, lead=LEAD, ahead=ahead)
+            await _open(client, plan.scene(number), pacing=pacing, lead=LEAD, ahead=ahead)
             clients.append(client)
         yield clients
         for client in clients:
             with suppress(FailureError):
                 await client.send(Close())
+
+
+async def _open(client: SafaClient, scene: dict[str, Any], **fields: Any) -> None:
+    """Open a session, as soon as there is room: an engine that was killed is replaced in time. Raises Refused."""
+    end = time.monotonic() + LEAD_SECONDS
+    while True:
+        try:
+            await client.open(scene, **fields)
+        except Refused as error:
+            if error.answer["code"] != "admission" or time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.25)
+        else:
+            return
 
 
 @asynccontextmanager
