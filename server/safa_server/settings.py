@@ -104,6 +104,9 @@ class Settings:
     most_engines: int | None = _setting(
         None, "engines that it has at most, begun and ended as sessions need them (default: as many)", "N"
     )
+    more_models: tuple[str, ...] = _setting(
+        (), "further models of the cluster, which scenes ask for by 'model', each with N engines", "NAME=N,..."
+    )
     engine_cpus: float = _setting(1.0, "slots of CPU that an engine takes of its node", "N")
     engine_gpus: float = _setting(0.0, "GPUs that an engine takes of its node", "N")
     trace: str | None = _setting(
@@ -153,6 +156,7 @@ class Settings:
             raise UsageError(f"setting 'tempo_latency' must be 0 to {LARGEST_LATENCY:g} s, not {self.tempo_latency:g}")
         if self.engines < 1 or (self.most_engines is not None and self.most_engines < self.engines):
             raise UsageError("setting 'engines' must be 1 or more, and 'most_engines' no fewer")
+        _ = self.further_models
         if self.engine_cpus < 0 or self.engine_gpus < 0 or self.engine_cpus + self.engine_gpus == 0:
             raise UsageError("settings 'engine_cpus' and 'engine_gpus' must be 0 or more, and one of them above 0")
         if self.cluster is not None:
@@ -165,6 +169,23 @@ class Settings:
             raise UsageError("settings 'icecast' and 'rtp' need the session that they send: 'prompt' or 'scene'")
         if self.rtp_sdp is not None and not self.rtp:
             raise UsageError("setting 'rtp_sdp' needs 'rtp', what it is to describe")
+
+    @property
+    def further_models(self) -> tuple[tuple[str, int], ...]:
+        """`more_models`, read: each with its number of engines. Raises UsageError."""
+        found = []
+        for text in self.more_models:
+            name, _, number = text.rpartition("=")
+            if not name or not number.isdecimal() or int(number) < 1 or name == self.model:
+                raise UsageError(
+                    f"setting 'more_models' must be like cvssp/audioldm2=2, other than 'model', not {text!r}"
+                )
+            found.append((name, int(number)))
+        if len({name for name, _ in found}) < len(found):
+            raise UsageError("setting 'more_models' names a model twice")
+        if found and self.cluster is None:
+            raise UsageError("setting 'more_models' is for a cluster: a single server has one model")
+        return tuple(found)
 
 
 def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:

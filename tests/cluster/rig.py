@@ -14,8 +14,9 @@ import numpy as np
 from safa_server.client import SafaClient
 from safa_server.cluster.directory import EngineFacts
 from safa_server.cluster.engine import Engine, EngineSettings
+from safa_server.cluster.fleet import HeadSettings
 from safa_server.cluster.front import front_end
-from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.head import Head
 from safa_server.cluster.passes import pass_for
 from safa_server.disk import Disk
 from safa_server.limits import Limits
@@ -125,8 +126,8 @@ async def cluster(
     """Up within this context."""
     ports: dict[str, Port] = {}
 
-    async def launch(name: str) -> Port:
-        settings = EngineSettings(name, "127.0.0.1", SECRET, folder, layers=16)
+    async def launch(name: str, model: str) -> Port:
+        settings = EngineSettings(name, "127.0.0.1", SECRET, folder, model, layers=16)
         engine = Engine(settings, keep, loading=lambda name, backend: toy_48k(), disk=disk)
         await engine.start()
         ports[name] = Port(engine)

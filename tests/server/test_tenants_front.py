@@ -35,7 +35,7 @@ class OneEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None:
+    async def place(self, rows: int, model: str | None, without: Collection[str] = ()) -> Route | None:
         return Route("e", self._engine.url, 1)
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:

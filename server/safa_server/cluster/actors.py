@@ -15,12 +15,15 @@ from typing import Any
 
 from safa_server.cluster.directory import EngineFacts
 from safa_server.cluster.engine import Engine, EngineSettings
-from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.fleet import HeadSettings
+from safa_server.cluster.head import Head
 from safa_server.cluster.ports import Route
 from safa_server.cluster.vault import Saved, Vault
 from safa_server.serve import set_up_logging
 from safa_server.tenants.quotas import Denied, Quotas, Usage
 from safa_stream.errors import FailureError, SafaError
+from safa_stream.models import is_pretrained
+from safa_stream.models.backends.spec import AUTO
 from safa_stream.rayclusters import NAMESPACE, library, one_line
 
 log = logging.getLogger("safa_server.cluster")
@@ -34,8 +37,8 @@ LARGEST_WAITING = 64
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """engine: of every engine, without name and host; cpus, gpus: that each takes of its node; alone: whether all runs
-    on this machine, where the loopback address does."""
+    """engine: of every engine, without name, host and model; cpus, gpus: that each takes of its node; alone: whether
+    all runs on this machine, where the loopback address does."""
 
     engine: EngineSettings
     head: HeadSettings
@@ -43,6 +46,12 @@ class ClusterSettings:
     gpus: float = 0.0
     alone: bool = False
     log_level: str = "warning"
+
+    def backend_of(self, model: str) -> str:
+        """What runs an engine's networks where that is left to us: engines share their node's cores, so each takes what
+        it was given and not all that it sees."""
+        left = self.engine.backend == AUTO and self.gpus == 0 and not is_pretrained(model)
+        return f"onnx:threads={max(1, int(self.cpus))}" if left else self.engine.backend
 
 
 class EngineActor:
@@ -187,10 +196,10 @@ class HeadActor:
         """What the cluster was begun with."""
         return self._settings
 
-    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None:
+    async def place(self, rows: int, model: str | None, without: Collection[str] = ()) -> Route | None:
         """See Head."""
         await self.start()
-        return await self._head.place(rows, without)
+        return await self._head.place(rows, model, without)
 
     async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:
         """See Head."""
@@ -229,10 +238,12 @@ class HeadActor:
         """End every engine."""
         await self._head.stop()
 
-    async def _launch(self, name: str) -> RayEngine:
+    async def _launch(self, name: str, model: str) -> RayEngine:
         settings = self._settings
         handle = self._actor(EngineActor, name, settings.cpus, restarts=0, gpus=settings.gpus).remote(
-            replace(settings.engine, name=name), settings.alone, settings.log_level
+            replace(settings.engine, name=name, model=model, backend=settings.backend_of(model)),
+            settings.alone,
+            settings.log_level,
         )
         try:
             await handle.start.remote()
@@ -276,9 +287,9 @@ class RayHead:
         found: ClusterSettings = await self._ask(self._handle.settings.remote)
         return found
 
-    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None:
+    async def place(self, rows: int, model: str | None, without: Collection[str] = ()) -> Route | None:
         """See Head."""
-        found: Route | None = await self._ask(self._handle.place.remote, rows, tuple(without))
+        found: Route | None = await self._ask(self._handle.place.remote, rows, model, tuple(without))
         return found
 
     async def may_open(self, tenant: str, quotas: Quotas, layers: int) -> Denied | None:

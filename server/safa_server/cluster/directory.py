@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from safa_server.tenants.quotas import Usage
+from safa_stream.models import BUILTIN
 
 #: An engine that has not reported for so long is given up, seconds.
 PATIENCE = 3.0
@@ -45,13 +46,15 @@ class SessionFacts:
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
     """What an engine says of itself. url: of its WebSocket; room: rows in real time that it keeps fed; refused:
-    sessions that it had to refuse since it began."""
+    sessions that it had to refuse since it began; model: as it calls itself, with its version; serves: as it was asked
+    for."""
 
     url: str
     model: str
     room: int
     refused: int
     sessions: Mapping[str, SessionFacts]
+    serves: str = BUILTIN
 
     @property
     def busy(self) -> int:
@@ -83,13 +86,14 @@ class Engine:
 @dataclass(frozen=True, slots=True)
 class Holding:
     """Whose a session is. engine: None while nobody has it; facts: as they were last told, at time `seen`; confirmed:
-    whether the engine has spoken of it."""
+    whether the engine has spoken of it; model: whose engines alone can have it."""
 
     engine: str | None
     epoch: int
     facts: SessionFacts
     seen: float
     confirmed: bool = True
+    model: str = BUILTIN
 
     def due(self, now: float) -> int | None:
         """The sample that ought to leave now; None for a clock that stands or waits for grants."""
@@ -126,7 +130,7 @@ def reported(directory: Directory, engine: str, facts: EngineFacts, now: float) 
         if known is not None and (told.epoch < known.epoch or (elsewhere and told.epoch == known.epoch)):
             outdated.append(name)
         else:
-            sessions[name] = Holding(engine, told.epoch, told, now)
+            sessions[name] = Holding(engine, told.epoch, told, now, model=facts.serves)
     for name, known in directory.sessions.items():
         # What it had and does not speak of any more has ended.
         if known.engine == engine and known.confirmed and name not in facts.sessions:
@@ -148,7 +152,7 @@ def handed(directory: Directory, session: str, engine: str, now: float) -> Direc
     """A session is to be `engine`'s, in its next epoch."""
     held = directory.sessions[session]
     facts = replace(held.facts, epoch=held.epoch + 1)
-    taken = Holding(engine, held.epoch + 1, facts, held.seen, confirmed=False)
+    taken = replace(held, engine=engine, epoch=held.epoch + 1, facts=facts, confirmed=False)
     return promised(replace(directory, sessions={**directory.sessions, session: taken}), engine, held.facts.rows)
 
 
@@ -245,10 +249,16 @@ def orphaned(directory: Directory, session: str) -> Directory:
     return replace(directory, sessions={**directory.sessions, session: held})
 
 
-def heard_of(directory: Directory, session: str, epoch: int, now: float) -> Directory:
+def heard_of(directory: Directory, session: str, epoch: int, now: float, model: str) -> Directory:
     """A front end had a session at an engine that is gone before it told of it."""
     facts = SessionFacts(epoch, 0, RATE, 0.0, 1, urgent=False, playing=True)
-    return replace(directory, sessions={**directory.sessions, session: Holding(None, epoch, facts, now)})
+    return replace(directory, sessions={**directory.sessions, session: Holding(None, epoch, facts, now, model=model)})
+
+
+def only(directory: Directory, model: str) -> Directory:
+    """The engines of a model, and the sessions that they can have."""
+    engines = {name: one for name, one in directory.engines.items() if one.facts.serves == model}
+    return Directory(engines, {name: one for name, one in directory.sessions.items() if one.model == model})
 
 
 def usage(directory: Directory, without: str | None = None) -> dict[str, Usage]:
@@ -267,6 +277,7 @@ def described(directory: Directory, now: float) -> dict[str, Any]:
         name: {
             "url": one.facts.url,
             "model": one.facts.model,
+            "serves": one.facts.serves,
             "room": one.facts.room,
             "busy": one.facts.busy,
             "sessions": len(one.facts.sessions),

@@ -143,7 +143,7 @@ class Engine:
         if elsewhere is not None:
             self._allowances.others = elsewhere
         stations = {station.id: self._session(station) for station in self._stations.all()}
-        return EngineFacts(self.url, self._model, runner.room, runner.pace.refused, stations)
+        return EngineFacts(self.url, self._model, runner.room, runner.pace.refused, stations, self.settings.model)
 
     async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """Go on with a session that another engine had. due: the sample that ought to leave about now.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,7 +110,7 @@ class Entrance:
         await self._check_quotas(body, who.tenant)
         tried: list[str] = []
         while True:
-            route = await self._desk.switchboard.place(_rows(body), tried)
+            route = await self._desk.switchboard.place(_rows(body), _model(body), tried)
             if route is None:
                 self._desk.metrics.add("safa_sessions_refused_total", reason="admission")
                 raise Refused(
@@ -163,6 +163,12 @@ def _rows(body: control.Open) -> int:
     except SafaError:
         return 1
     return len(scene.layers) * max(1, -(-max(scene.channels, body.channels or 0) // 2))
+
+
+def _model(body: control.Open) -> str | None:
+    """The model that a scene names, None where it names none."""
+    named = body.scene.get("model") if isinstance(body.scene, Mapping) else None
+    return named if isinstance(named, str) else None
 
 
 def _layers(body: control.Open) -> int:

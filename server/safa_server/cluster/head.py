@@ -7,17 +7,16 @@ all that plays goes on. What it knows it has from the engines' reports, so it ma
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from safa_server.cluster import directory as rules
 from safa_server.cluster.claims import Over
 from safa_server.cluster.directory import Directory, EngineFacts
+from safa_server.cluster.fleet import Fleet, HeadSettings, Launch
 from safa_server.cluster.ports import EnginePort, Route
 from safa_server.cluster.takeovers import Takeovers
 from safa_server.tenants.quotas import Denied, QuotaError, Quotas, Turnstile, Usage
@@ -27,29 +26,18 @@ log = logging.getLogger("safa_server.cluster.head")
 
 #: Engines are asked so often, and rules that may wait are looked at so often, seconds.
 POLL, TEND = 0.25, 2.0
-#: How long an engine may take to begin, to take a session over, and to answer whether it is alive.
-START_SECONDS, ADOPT_SECONDS, ALIVE_SECONDS = 120.0, 20.0, 1.0
+#: How long an engine may take to take a session over, and to answer whether it is alive.
+ADOPT_SECONDS, ALIVE_SECONDS = 20.0, 1.0
 #: An engine that is drained waits so long for sessions that cannot leave yet, and asks so often, seconds.
 DRAIN_SECONDS, DRAIN_AGAIN = 30.0, 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class HeadSettings:
-    """least, most: engines that there are; patience: seconds without a report after which an engine is given up;
-    even: whether sessions are moved from full engines to empty ones."""
-
-    least: int = 1
-    most: int = 1
-    patience: float = rules.PATIENCE
-    even: bool = True
-
-
 class Head:
-    """See the module. launch: begins an engine of a name; it answers once it can be asked for facts."""
+    """See the module."""
 
     def __init__(
         self,
-        launch: Callable[[str], Awaitable[EnginePort]],
+        launch: Launch,
         settings: HeadSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,15 +45,13 @@ class Head:
         self.directory = Directory()
         #: Since it began: engines that were lost, sessions that others took over, and sessions that were moved.
         self.counts = {"engines_lost": 0, "sessions_recovered": 0, "sessions_moved": 0, "sessions_lost": 0}
-        self._launch = launch
-        self._ports: dict[str, EnginePort] = {}
+        self._fleet = Fleet(launch, settings)
+        self._ports = self._fleet.ports
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._moving: set[str] = set()
         self._takeovers, self._turnstile = Takeovers(), Turnstile()
-        self._starting = 0
-        self._numbers = itertools.count(1)
-        self._refused = 0
+        self._refused: set[str] = set()
         self._changed = asyncio.Condition()
 
     async def start(self, known: Collection[tuple[str, EnginePort]] = (), taken: Collection[str] = ()) -> None:
@@ -73,11 +59,10 @@ class Head:
 
         taken: further names that no new engine may have: of engines that are there and do not answer.
         """
-        named = [name.rpartition("-")[2] for name in (*taken, *(name for name, _ in known))]
-        self._numbers = itertools.count(max([int(number) for number in named if number.isdecimal()], default=0) + 1)
+        self._fleet.skip([*taken, *(name for name, _ in known)])
         for name, port in known:
             await self._join(name, port)
-        begun = [self._begin_engine() for _ in range(self.settings.least - len(self._ports))]
+        begun = [self._begin_engine(model) for model in self._fleet.missing(self.directory)]
         failures = [one for one in await asyncio.gather(*begun, return_exceptions=True) if one is not None]
         if not self._ports:
             raise ClusterError(f"no engine could be started: {failures[0] if failures else 'none was wanted'}")
@@ -92,11 +77,12 @@ class Head:
 
     # What front ends ask -------------------------------------------------------------------------------------------
 
-    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None:
-        """The engine for a new session of so many rows; None where none has room."""
-        engine = rules.place(self.directory, rows, without)
+    async def place(self, rows: int, model: str | None, without: Collection[str] = ()) -> Route | None:
+        """The engine for a new session of so many rows, whose scene names a model; None where none has room."""
+        model = self._fleet.model_for(model)
+        engine = rules.place(rules.only(self.directory, model), rows, without)
         if engine is None:
-            self._refused += 1
+            self._refused.add(model)
             return None
         self.directory = rules.promised(self.directory, engine, rows)
         return Route(engine, self.directory.engines[engine].facts.url, 1)
@@ -127,7 +113,8 @@ class Head:
             await self._check(engine)
         if session not in self.directory.sessions and engine not in self._ports:
             # It began and was lost between two reports: its files say the rest.
-            self.directory = rules.heard_of(self.directory, session, epoch, self._clock())
+            model = self._fleet.model_for(None)
+            self.directory = rules.heard_of(self.directory, session, epoch, self._clock(), model)
             self._rehome()
         return await self.where(session, seconds)
 
@@ -149,8 +136,9 @@ class Head:
         if held is None or held.engine is None:
             raise ClusterError(f"there is no session {session!r}, or it is changing hands")
         source = held.engine
-        target = to or rules.shelter(self.directory, without=[source])
-        if target is None or target not in self._ports or target == source:
+        able = rules.only(self.directory, held.model)
+        target = to or rules.shelter(able, without=[source])
+        if target is None or target not in self._ports or target not in able.engines or target == source:
             raise ClusterError(f"there is no other engine for session {session!r}")
         self._moving.add(session)
         self.directory = rules.handed(self.directory, session, target, self._clock())
@@ -176,8 +164,9 @@ class Head:
         """Let an engine's sessions go on elsewhere and end it; gives how many there were. Raises ClusterError."""
         if engine not in self._ports:
             raise ClusterError(f"there is no engine {engine!r}; there are {', '.join(self._ports) or 'none'}")
-        if len([name for name, one in self.directory.engines.items() if not one.leaving]) < 2:
-            await self._begin_engine()
+        model = self.directory.engines[engine].facts.serves
+        if self._fleet.number(self.directory, model, without=[engine]) == 0:
+            await self._begin_engine(model)
         self.directory = rules.leaving(self.directory, engine)
         left = sessions = self.directory.of(engine)
         end = self._clock() + DRAIN_SECONDS
@@ -199,18 +188,8 @@ class Head:
 
     # What it does by itself ----------------------------------------------------------------------------------------
 
-    async def _begin_engine(self) -> None:
-        self._starting += 1
-        name = f"engine-{next(self._numbers)}"
-        try:
-            while name in self._ports:
-                name = f"engine-{next(self._numbers)}"
-            async with asyncio.timeout(START_SECONDS):
-                await self._join(name, await self._launch(name))
-        except TimeoutError:
-            raise ClusterError(f"{name} did not begin within {START_SECONDS:g} s") from None
-        finally:
-            self._starting -= 1
+    async def _begin_engine(self, model: str) -> None:
+        await self._fleet.begin(model, self._join)
 
     async def _join(self, name: str, port: EnginePort) -> None:
         facts = await port.facts(rules.usage(self.directory, name))
@@ -258,9 +237,9 @@ class Head:
         """Make sure that it is gone, and begin another one where there are too few."""
         with suppress(Exception):
             await port.kill()
-        if len(self._ports) + self._starting < self.settings.least:
+        for model in self._fleet.missing(self.directory)[:1]:
             try:
-                await self._begin_engine()
+                await self._begin_engine(model)
             except Exception as error:
                 log.error("no engine could be started in place of one that was lost: %s", error)
         self._rehome()
@@ -268,7 +247,7 @@ class Head:
     def _rehome(self) -> None:
         """Hand on sessions that nobody has, those first whose sound runs out first; nobody waits for another's."""
         for session in self.directory.homeless:
-            target = rules.shelter(self.directory)
+            target = rules.shelter(rules.only(self.directory, self.directory.sessions[session].model))
             if target is not None and session not in self._moving:
                 self._hand_on(session, target)
 
@@ -353,21 +332,24 @@ class Head:
         while True:
             await asyncio.sleep(TEND)
             try:
-                await self._scale()
-                uneven = rules.evened(self.directory) if self.settings.even else None
-                if uneven is not None:
-                    await self.move(*uneven)
+                for model, (least, most) in self._fleet.pools.items():
+                    await self._scale(model, least, most)
+                    uneven = rules.evened(rules.only(self.directory, model)) if self.settings.even else None
+                    if uneven is not None:
+                        await self.move(*uneven)
             except SafaError as error:
                 log.warning("%s", error)
 
-    async def _scale(self) -> None:
-        refused, self._refused = self._refused > 0, 0
-        wanted = rules.wanted(self.directory, self.settings.least, self.settings.most, refused)
-        there = [name for name, one in self.directory.engines.items() if not one.leaving]
-        if wanted > len(there) + self._starting:
-            await self._begin_engine()
-        elif wanted < len(there):
-            await self.drain(min(there, key=lambda name: self.directory.engines[name].load))
+    async def _scale(self, model: str, least: int, most: int) -> None:
+        refused = model in self._refused
+        self._refused.discard(model)
+        able = rules.only(self.directory, model)
+        wanted, there = rules.wanted(able, least, most, refused), self._fleet.number(self.directory, model)
+        if wanted > there:
+            await self._begin_engine(model)
+        elif wanted < there:
+            ready = [name for name, one in able.engines.items() if not one.leaving]
+            await self.drain(min(ready, key=lambda name: able.engines[name].load))
 
     def _has_place(self, session: str) -> bool:
         held = self.directory.sessions.get(session)

@@ -17,8 +17,8 @@ from safa_server import loop_errors
 from safa_server.address import Address
 from safa_server.cluster.actors import ClusterSettings, RayHead
 from safa_server.cluster.engine import EngineSettings
+from safa_server.cluster.fleet import HeadSettings
 from safa_server.cluster.front import front_end
-from safa_server.cluster.head import HeadSettings
 from safa_server.cluster.osc_front import OscFront
 from safa_server.discovery import announced, wanted
 from safa_server.osc_reception import OscSettings
@@ -27,7 +27,6 @@ from safa_server.settings import Settings
 from safa_server.telemetry.tracing import TraceSettings
 from safa_server.tls import renewed_or_none
 from safa_stream.errors import UsageError
-from safa_stream.models.backends.spec import AUTO
 from safa_stream.rayclusters import Cluster, connected
 
 log = logging.getLogger("safa_server.cluster")
@@ -80,8 +79,7 @@ def cluster_settings(settings: Settings, folder: Path, alone: bool, even: bool =
         host="",
         secret=secrets.token_urlsafe(24),
         folder=folder,
-        model=settings.model,
-        backend=engine_backend(settings.backend, settings.engine_cpus, settings.engine_gpus),
+        backend=settings.backend,
         sessions=settings.sessions,
         layers=settings.layers,
         session_seconds=settings.session_seconds,
@@ -91,7 +89,7 @@ def cluster_settings(settings: Settings, folder: Path, alone: bool, even: bool =
     most = max(settings.engines, settings.most_engines or 0)
     return ClusterSettings(
         engine,
-        HeadSettings(settings.engines, most, even=even),
+        HeadSettings(settings.engines, most, even=even, model=settings.model, more=settings.further_models),
         settings.engine_cpus,
         settings.engine_gpus,
         alone=alone,
@@ -146,15 +144,9 @@ async def _serve(settings: Settings, found: tuple[Cluster, Path], ready: Callabl
             settings.ready_file.unlink(missing_ok=True)
 
 
-def engine_backend(backend: str, cpus: float = 1.0, gpus: float = 0.0) -> str:
-    """What runs an engine's networks where that is left to us: engines share their node's cores, so each takes what it
-    was given and not all that it sees."""
-    return f"onnx:threads={max(1, int(cpus))}" if backend == AUTO and gpus == 0 else backend
-
-
 def _slots(settings: Settings) -> int:
     """Slots of a cluster that is begun here: what its engines ask for, whatever the machine has."""
-    most = max(settings.engines, settings.most_engines or 0)
+    most = max(settings.engines, settings.most_engines or 0) + sum(count for _, count in settings.further_models)
     return max(1, round(most * settings.engine_cpus + 0.499))
 
 

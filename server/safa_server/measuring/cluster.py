@@ -18,7 +18,7 @@ import numpy as np
 
 from safa_server.client import Received, Refused, SafaClient
 from safa_server.cluster.actors import RayHead
-from safa_server.cluster.serve import Running, cluster_of, engine_backend, running
+from safa_server.cluster.serve import Running, cluster_of, running
 from safa_server.control import Close, Grant
 from safa_server.measuring.account import Account
 from safa_server.measuring.processes import cpu_seconds, load
@@ -121,7 +121,7 @@ async def measure(plan: ClusterPlan, report: Report) -> dict[str, Any]:
                         "load_before": load(),
                         "cores": os.cpu_count(),
                         **await _scaling(plan, up, front.url, report),
-                        **await _migration(plan, up.head, front.url, place, report),
+                        **await _migration(plan, up, front.url, place, report),
                         **await _failover(plan, up, front, report),
                         **await _front_loss(plan, front, flags, report),
                     }
@@ -184,8 +184,9 @@ async def _drink(client: SafaClient, sent: list[float]) -> None:
 # Moving ---------------------------------------------------------------------------------------------------------------
 
 
-async def _migration(plan: ClusterPlan, head: RayHead, url: str, folder: Path, report: Report) -> dict[str, Any]:
+async def _migration(plan: ClusterPlan, up: Running, url: str, folder: Path, report: Report) -> dict[str, Any]:
     """A session moves while it plays: is it to the bit what one that stays makes of the same journal?"""
+    head, backend = up.head, up.settings.backend_of(plan.model)
     heard = Heard(keep=True)
     async with _sessions(plan, url, 1) as clients, _tasks(*_listening(clients, (heard,))):
         session, pauses = clients[0].opened["session"], []
@@ -197,7 +198,7 @@ async def _migration(plan: ClusterPlan, head: RayHead, url: str, folder: Path, r
             report(f"a session moved in {pauses[-1] * 1000:.0f} ms")
         await asyncio.sleep(MOVE_SECONDS)
         journal = sorted((folder / session).glob("*/journal.jsonl"))[-1]
-        stayed = await asyncio.to_thread(_made_again, journal, plan)
+        stayed = await asyncio.to_thread(_made_again, journal, plan, backend)
     common = min(heard.sound.shape[1], stayed.shape[1])
     equal = bool((heard.sound[:, :common] == stayed[:, :common]).all())
     return {
@@ -211,8 +212,8 @@ async def _migration(plan: ClusterPlan, head: RayHead, url: str, folder: Path, r
     }
 
 
-def _made_again(journal: Path, plan: ClusterPlan) -> FloatArray:
-    model = load_model(plan.model, engine_backend(plan.backend))
+def _made_again(journal: Path, plan: ClusterPlan, backend: str) -> FloatArray:
+    model = load_model(plan.model, backend)
     return np.concatenate([chunk.samples for chunk in replay(model, read_journal(journal))], axis=1)
 
 

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from safa_server.cluster.directory import EngineFacts
 from safa_server.cluster.engine import Engine, EngineSettings
+from safa_server.cluster.fleet import HeadSettings
 from safa_server.cluster.front import front_end
-from safa_server.cluster.head import Head, HeadSettings
+from safa_server.cluster.head import Head
 from safa_server.cluster.ports import EnginePort, Route
 from safa_server.limits import Limits
 from safa_server.measuring.day.island import Clock, Gone, Island
@@ -24,7 +25,7 @@ from safa_stream.errors import FailureError, SafaError
 
 Result = TypeVar("Result")
 
-HOST, SECRET = "127.0.0.1", "of the day"
+HOST, SECRET, FORMULA = "127.0.0.1", "of the day", "formula"
 ENGINES = 2
 #: An engine that has not answered for so long is given up, seconds.
 PATIENCE = 1.0
@@ -82,9 +83,9 @@ class HeadDoor:
         self.island: Island | None = None
         self.head: Head | None = None
 
-    async def place(self, rows: int, without: Collection[str] = ()) -> Route | None:
+    async def place(self, rows: int, model: str | None, without: Collection[str] = ()) -> Route | None:
         """See Head."""
-        return await self._ask(lambda head: head.place(rows, without))
+        return await self._ask(lambda head: head.place(rows, model, without))
 
     async def where(self, session: str, seconds: float = 0.0) -> Route | None:
         """See Head."""
@@ -151,7 +152,7 @@ class Cluster:
     async def begin_head(self) -> None:
         """A head, with the engines that are alive."""
         island = Island(f"head-{next(self._heads)}", self.clock)
-        head = Head(self._launch, HeadSettings(self.wanted, self.wanted, PATIENCE), self.clock)
+        head = Head(self._launch, HeadSettings(self.wanted, self.wanted, PATIENCE, model=FORMULA), self.clock)
         known: list[tuple[str, EnginePort]] = [
             (name, one) for name, one in self.engines.items() if not one.island.dead and not one.island.frozen
         ]
@@ -179,9 +180,9 @@ class Cluster:
         """Let go of engines that have ended."""
         self.engines = {name: one for name, one in self.engines.items() if not one.island.dead}
 
-    async def _launch(self, name: str) -> IslandEngine:
+    async def _launch(self, name: str, model: str) -> IslandEngine:
         island = Island(name, self.clock)
-        settings = replace(EngineSettings(name, HOST, SECRET, self.folder, layers=ROOM, sessions=256), model="formula")
+        settings = replace(EngineSettings(name, HOST, SECRET, self.folder, layers=ROOM, sessions=256), model=model)
         engine = Engine(
             settings, loading=lambda name, backend: FormulaModel(island.hold), disk=self.disk, clock=self.clock
         )
