@@ -25,8 +25,8 @@ SWAP_INPUTS = (*STEP_INPUTS, "cached_x", "cached_h", "taken")
 class Step(nn.Module):
     """One guided solver step of rows x [B, T, K] with history h [B, T, K], each at its own step of its own solver.
 
-    table [B, 5] holds the solver's coefficients A, B, C, P, Q; shaping [B, 2] steadiness and contrast. Every row is
-    guided: condition and negative [B, D] make two rows of the network's batch. Returns x' and h' as [2, B, T, K].
+    table [B, 5] holds the solver's coefficients A, B, C, P, Q; shaping [B, 3] steadiness, contrast and bound. Every row
+    is guided: condition and negative [B, D] make two rows of the network's batch. Returns x' and h' as [2, B, T, K].
     """
 
     def __init__(self, network: nn.Module, patch: int) -> None:
@@ -75,9 +75,11 @@ def _shaped(told: Tensor, guided: Tensor, shaping: Tensor) -> Tensor:
     mean = guided.mean(1, keepdim=True)
     change, own = guided - mean, told - told.mean(1, keepdim=True)
     ratio = ((own**2).sum((1, 2)) / ((change**2).sum((1, 2)) + LEAST_CHANGE)).sqrt()
-    steadiness, contrast = shaping.unbind(1)
-    gain = contrast * (1.0 - steadiness + steadiness * ratio)
-    return mean + gain[:, None, None] * change
+    steadiness, contrast, bound = shaping.unbind(1)
+    change = (contrast * (1.0 - steadiness + steadiness * ratio))[:, None, None] * change
+    power = (change**2).sum(2)
+    most = (power.mean(1, keepdim=True) + LEAST_CHANGE) / (bound[:, None] ** 2 * power + LEAST_CHANGE)
+    return mean + change * most.clamp(max=1.0).sqrt()[..., None]
 
 
 class SwappedStep(nn.Module):
@@ -112,7 +114,7 @@ def step_graph(weights: Weights, network: nn.Module, swap: bool) -> Graph:
         "context": 0.5 * draw.standard_normal(wide),
         "known": np.zeros(long),
         "table": np.array([[0.8, 0.3, -0.1, 0.0, 1.0]] * rows),
-        "shaping": np.array([[0.0, 1.0], [0.5, 1.1]]),
+        "shaping": np.array([[0.0, 1.0, 0.0], [0.5, 1.1, 0.7]]),
         "cached_x": draw.standard_normal(wide),
         "cached_h": draw.standard_normal(wide),
         "taken": np.zeros(long),

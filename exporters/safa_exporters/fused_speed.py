@@ -62,7 +62,7 @@ class Problem:
             "context": self.told,
             "known": self.known,
             "table": table,
-            "shaping": np.repeat(np.array([[0.0, 1.0]], np.float32), len(self.x), 0),
+            "shaping": np.repeat(np.array([[0.0, 1.0, 0.0]], np.float32), len(self.x), 0),
             "cached_x": self.x,
             "cached_h": nothing,
             "taken": self.taken,

@@ -11,7 +11,7 @@ import pytest
 
 from safa_stream.errors import ModelError
 from safa_stream.models import load
-from safa_stream.models.builtin.guiding import combined, guiding_rows
+from safa_stream.models.builtin.guiding import combined, guided, guiding_rows
 from safa_stream.models.builtin.runtime import BuiltinModel, load_builtin
 from safa_stream.models.builtin.weights import CONFIG_NAME, DECODER_NAME, GRAPH_NAME, SHIPPED, WEIGHTS_NAME
 from safa_stream.models.interface import Conditioning, stack, take
@@ -61,7 +61,7 @@ def test_guidance_moves_away_from_the_unconditional_estimate(model: BuiltinModel
     level = np.array([0.5], np.float32)
     plain = model.denoise(latents, level, told, other, np.array([1.0], np.float32))
     empty = model.denoise(latents, level, other, other, np.array([1.0], np.float32))
-    told = Conditioning({**told.tensors, "guiding": np.array([[1.0, 0.1, 0.95, 0.0, 1.0]], np.float32)})
+    told = Conditioning({**told.tensors, "guiding": guiding_rows(("",), (0.1, 0.95), {})})
     guided = model.denoise(latents, level, told, other, np.array([3.0], np.float32))
     assert guided == pytest.approx(empty + 3.0 * (plain - empty), abs=1e-4)
     assert np.abs(plain - empty).max() > 1e-3
@@ -88,10 +88,23 @@ def test_sounds_are_guided_as_they_need_it_and_mixtures_by_their_weights(model: 
             assert made(text, 1.0, level) == pytest.approx(plain, abs=1e-5), "what is not guided stays so"
 
 
+def test_beyond_the_levels_of_its_emphasis_a_sound_may_be_guided_as_asked() -> None:
+    told = {"thunder": {"emphasis": 2.0, "levels": (0.35, 0.95), "beyond": 0.5}, "rain": {"levels": (0.35, 0.95)}}
+    thunder, rain, wind = guiding_rows(("thunder", "rain", "wind"), (0.1, 0.95), told)
+    for level, expected in ((0.05, 1.0), (0.2, 2.25), (0.5, 6.0), (0.97, 1.0)):
+        assert guided(3.5, level, thunder) == pytest.approx(expected)
+    assert guided(3.5, 0.2, rain) == 1.0 and guided(3.5, 0.2, wind) == 3.5
+    assert guided(3.5, 0.2, (thunder + wind) / 2) == pytest.approx(1 + 2.5 * 0.25), "a mixture has the rows' mean"
+
+
+def row(steadiness: float, contrast: float) -> list[float]:
+    return list(guiding_rows(("x",), (0.1, 0.95), {"x": {"steadiness": steadiness, "contrast": contrast}})[0])
+
+
 def test_guidance_leaves_a_sounds_change_over_time_as_its_row_says() -> None:
     draw = np.random.default_rng(0)
     told, untold = (draw.standard_normal((50, 8)).astype(np.float32) for _ in range(2))
-    plain = combined(told, untold, 3.5, (1.0, 0.1, 0.95, 0.0, 1.0))
+    plain = combined(told, untold, 3.5, row(0.0, 1.0))
     assert np.array_equal(plain, untold + 3.5 * (told - untold))
 
     def change(latents: np.ndarray) -> float:
@@ -102,12 +115,21 @@ def test_guidance_leaves_a_sounds_change_over_time_as_its_row_says() -> None:
         (0.0, 1.1, 1.1 * change(plain)),
         (0.5, 1.0, 0.5 * (change(plain) + change(told))),
     ):
-        shaped = combined(told, untold, 3.5, (1.0, 0.1, 0.95, steadiness, contrast))
+        shaped = combined(told, untold, 3.5, row(steadiness, contrast))
         assert change(shaped) == pytest.approx(expected, rel=1e-4)
         np.testing.assert_allclose(shaped.mean(0), plain.mean(0), atol=1e-5)
+    limited = list(guiding_rows(("x",), (0.1, 0.95), {"x": {"limit": 1.25}})[0])
+    told[7] *= 8.0
+    plain, bounded = combined(told, untold, 3.5, row(0.0, 1.0)), combined(told, untold, 3.5, limited)
+    departs = np.linalg.norm(plain - plain.mean(0), axis=1)
+    most = 1.25 * np.sqrt(np.mean(departs**2))
+    loud = departs > most
+    assert 1 <= loud.sum() < 10
+    np.testing.assert_allclose(np.linalg.norm(bounded - plain.mean(0), axis=1)[loud], most, rtol=1e-4)
+    np.testing.assert_allclose(bounded[~loud], plain[~loud], atol=1e-5)
     # What does not change stays as it is.
     still = np.ones((50, 8), np.float32)
-    assert np.array_equal(combined(still, still, 3.5, (1.0, 0.1, 0.95, 1.0, 1.0)), still)
+    assert np.array_equal(combined(still, still, 3.5, row(1.0, 1.0)), still)
 
 
 def test_finished_frames_are_kept_where_they_are_told(model: BuiltinModel) -> None:

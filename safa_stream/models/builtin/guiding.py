@@ -14,44 +14,58 @@ import numpy as np
 
 from safa_stream.types import FloatArray
 
-#: Columns of a row: by how much more a sound is guided, the noise levels from and up to which, the share by which its
-#: change over time is taken back to the unguided one's, and what that is multiplied with.
-EMPHASIS, LOW, HIGH, STEADINESS, CONTRAST = range(5)
+#: Columns of a row: by how much more a sound is guided, the noise levels from and up to which; the same for other
+#: levels, and from and up to which these are; the share by which its change over time is taken back to the unguided
+#: one's, what that is multiplied with, and by how much less than its root mean square a frame may depart at the most, 0
+#: for no bound: so a mixture, which has the mean of its sounds' rows, is bounded less than they are.
+EMPHASIS, LOW, HIGH, BEYOND, FIRST, LAST, STEADINESS, CONTRAST, BOUND = range(9)
 Guiding = Mapping[str, Mapping[str, Any]]
 
 
 def guiding_rows(labels: Sequence[str], levels: Sequence[float], guiding: Guiding) -> FloatArray:
-    """One row [5] for each sound. levels: of sounds that `guiding` gives none; its fields: `emphasis`, `levels`,
-    `steadiness` (0 to 1) and `contrast`."""
+    """One row [9] for each sound. levels: those that are guided at all; the fields of `guiding`: `emphasis` at `levels`
+    (all of them), `beyond` (0) at the others, `steadiness` (0 to 1), `contrast`, and `limit` (none), above 1."""
     told = (guiding.get(label, {}) for label in labels)
     rows = [
         (
             each.get("emphasis", 1.0),
             *each.get("levels", levels),
+            each.get("beyond", 0.0),
+            *levels,
             each.get("steadiness", 0.0),
             each.get("contrast", 1.0),
+            1.0 / each["limit"] if "limit" in each else 0.0,
         )
         for each in told
     ]
-    return np.array(rows, np.float32).reshape(len(labels), 5)
+    return np.array(rows, np.float32).reshape(len(labels), BOUND + 1)
 
 
 def guided(guidance: float, level: float, row: Sequence[float]) -> float:
-    """Guidance as it is carried out at a level: 1 + (g - 1) times the emphasis, and 1 outside the row's levels."""
-    return 1.0 + (guidance - 1.0) * row[EMPHASIS] if row[LOW] <= level <= row[HIGH] else 1.0
+    """Guidance g as it is carried out at a level: 1 + (g - 1) times the emphasis there, 1 where nothing is guided."""
+    if row[LOW] <= level <= row[HIGH]:
+        return 1.0 + (guidance - 1.0) * row[EMPHASIS]
+    return 1.0 + (guidance - 1.0) * row[BEYOND] if row[FIRST] <= level <= row[LAST] else 1.0
 
 
 def combined(told: Any, untold: Any, guidance: float, row: Sequence[float]) -> Any:
     """Guided clean latents [T, K], numpy's or torch's, from what the network makes of the prompt and without it (arXiv
-    2207.12598), with their change over time as the row has it."""
+    2207.12598), with their change over time as the row has it. A frame that departs from the mean by more than the
+    row's limit is brought back to it, as dynamic thresholding does with values (arXiv 2205.11487)."""
     clean = untold + guidance * (told - untold)
-    steadiness, contrast = row[STEADINESS], row[CONTRAST]
-    if steadiness == 0.0 and contrast == 1.0:
+    steadiness, contrast, bound = row[STEADINESS], row[CONTRAST], row[BOUND]
+    if steadiness == 0.0 and contrast == 1.0 and bound == 0.0:
         return clean
     mean = clean.mean(0)
     change, own = clean - mean, told - told.mean(0)
     ratio = ((own**2).sum() / ((change**2).sum() + LEAST_CHANGE)) ** 0.5
-    return mean + contrast * (1.0 - steadiness + steadiness * ratio) * change
+    change = contrast * (1.0 - steadiness + steadiness * ratio) * change
+    if bound > 0.0:
+        power = (change**2).sum(1)
+        change = (
+            change * ((power.mean() + LEAST_CHANGE) / (bound**2 * power + LEAST_CHANGE)).clip(max=1.0)[:, None] ** 0.5
+        )
+    return mean + change
 
 
 #: A sound that does not change at all stays as it is.

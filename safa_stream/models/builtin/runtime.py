@@ -92,7 +92,7 @@ class BuiltinModel:
         )
 
     def _told(self, components: list[Component]) -> Conditioning:
-        """One row: the condition [1, D], and how it is guided [1, 5], the components' mean by their weights."""
+        """One row: the condition [1, D], and how it is guided [1, 9], the components' mean by their weights."""
         row = self.unguided
         if components:
             weights = np.array([component.weight for component in components], np.float32)
