@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,3 +156,11 @@ def test_speed_and_the_averaging_rival_are_timed(toy: ToyModel) -> None:
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(FailureError, match="fresh process failed.*" + tmp_path.name):
         bench.in_child("first", str(tmp_path / "none"), "auto", "rain")
+
+
+def test_the_memory_mark_is_the_processs_own() -> None:
+    """Not what the process held that it was forked from."""
+    held = np.ones(50_000_000)
+    command = "from safa_stream.evaluation.child import peak; print(peak())"
+    told = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
+    assert 20.0 < float(told) < held.nbytes / 1e6
