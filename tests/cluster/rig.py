@@ -23,6 +23,7 @@ from safa_server.limits import Limits
 from safa_server.principal import OPERATOR
 from safa_server.security import Security
 from safa_server.tenants.quotas import Usage
+from safa_stream.errors import ModelError
 from safa_stream.session.journal import read_journal
 from safa_stream.session.replay import replay
 from tests.server.ws_rig import toy_48k
@@ -127,6 +128,8 @@ async def cluster(
     ports: dict[str, Port] = {}
 
     async def launch(name: str, model: str) -> Port:
+        if model == "broken":
+            raise ModelError("no such model")
         settings = EngineSettings(name, "127.0.0.1", SECRET, folder, model, layers=16)
         engine = Engine(settings, keep, loading=lambda name, backend: toy_48k(), disk=disk)
         await engine.start()

@@ -70,6 +70,32 @@ def test_an_engine_that_is_lost_is_replaced_by_one_of_its_model(tmp_path: Path) 
     run(test())
 
 
+def test_a_session_that_was_lost_before_it_was_told_of_is_its_models_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with cluster(tmp_path, engines=1, more=(("other", 2),)) as up:
+            lost, heir = [name for name, port in up.ports.items() if port.engine.settings.model == "other"]
+            asked = asyncio.get_running_loop().create_future()
+
+            async def adopt(session_id: str, epoch: int, due: int | None) -> None:
+                asked.set_result(session_id)
+
+            setattr(up.ports[heir], "adopt", adopt)  # noqa: B010
+            await up.head._lost(lost, RuntimeError("gone"))
+            await up.head.broken("unheard-of", lost, 1, 0.0)
+            assert await asyncio.wait_for(asked, 5) == "unheard-of"
+
+    run(test())
+
+
+def test_a_model_of_which_no_engine_begins_is_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        with pytest.raises(ClusterError, match="no engine of broken could be started: no such model"):
+            async with cluster(tmp_path, engines=1, more=(("broken", 1),)):
+                pass
+
+    run(test())
+
+
 def test_an_engine_of_another_model_has_no_room_for_it() -> None:
     found = rules.Directory()
     for name, serves, room in (("a", "builtin", 9), ("b", "other", 1)):

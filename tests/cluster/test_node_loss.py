@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import tempfile
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +20,7 @@ from safa_server.settings import Settings
 from safa_stream.models import load
 from safa_stream.session.journal import read_journal
 from safa_stream.session.replay import replay
+from tests.ray_nodes import two_nodes
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,29 +28,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STORE = 80 << 20
 AHEAD = 5.0
 
 
 @pytest.fixture
 def nodes() -> Iterator[Any]:
-    """Two nodes of one CPU each. Ray's files lie in a folder of their own, where no other cluster's are."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="safa-", dir="/tmp") as folder:
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from ray.cluster_utils import Cluster as Nodes
-
-            own = {"num_cpus": 1, "object_store_memory": STORE}
-            made = Nodes(initialize_head=True, head_node_args={**own, "include_dashboard": False})
-            try:
-                made.add_node(**own)
-                yield made
-            finally:
-                made.shutdown()
-                del made
-                gc.collect()
+    with two_nodes() as found:
+        yield found
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ One cluster serves all tests here. The last one takes a node from it.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -15,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -37,37 +35,19 @@ from safa_stream.rendering.batch.line import TRIES, Line
 from safa_stream.rendering.batch.run import Report, Standing, run_batch
 from safa_stream.rendering.batch.shared import Probe
 from safa_stream.rendering.batch.workers import Processes
+from tests.ray_nodes import STORE, two_nodes
 
 # Ray leaves files and processes to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 ONE = "onnx:threads=1"
 CLI = "import sys; from safa_stream.cli import main; sys.exit(main())"
-STORE = 80 << 20
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    """Two nodes of one CPU each. Ray's files lie in a folder of their own, where no other cluster's are."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="safa-", dir="/tmp") as folder:
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from ray.cluster_utils import Cluster as Nodes
-
-            made = Nodes(
-                initialize_head=True,
-                head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False},
-            )
-            try:
-                made.add_node(num_cpus=1, object_store_memory=STORE)
-                yield made
-            finally:
-                made.shutdown()
-                # Here, where warnings are ignored, and not in whatever test comes next.
-                del made
-                gc.collect()
+    with two_nodes() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -251,7 +251,9 @@ class Engine:
     def _serve(self, socket: ServerConnection, who: Principal) -> Connection:
         given = None if socket.request is None else token_in(socket.request.headers, {})
         told = quotas_in(self.settings.secret, given)
-        self._allowances.told |= {} if told is None else dict([told])
+        if told is not None:
+            tenant, quotas = told
+            self._allowances.told[tenant] = quotas
         return Connection(socket, self._hub, who)
 
     def _session(self, station: Station) -> SessionFacts:

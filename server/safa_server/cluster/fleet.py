@@ -36,10 +36,12 @@ class HeadSettings:
 
 
 class Fleet:
-    """See the module. ports: the engines by name; pools: by model, how many engines there are at least and at most."""
+    """See the module. ports: the engines by name; served: their models, of those that are gone as well; pools: by
+    model, how many engines there are at least and at most."""
 
     def __init__(self, launch: Launch, settings: HeadSettings) -> None:
         self.ports: dict[str, EnginePort] = {}
+        self.served: dict[str, str] = {}
         self.pools = {settings.model: (settings.least, settings.most)}
         self.pools |= {model: (count, count) for model, count in settings.more}
         self._first, self._launch = settings.model, launch

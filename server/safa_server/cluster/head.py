@@ -20,7 +20,7 @@ from safa_server.cluster.fleet import Fleet, HeadSettings, Launch
 from safa_server.cluster.ports import EnginePort, Route
 from safa_server.cluster.takeovers import Takeovers
 from safa_server.tenants.quotas import Denied, QuotaError, Quotas, Turnstile, Usage
-from safa_stream.errors import ClusterError, OutputError, SafaError, SnapshotError
+from safa_stream.errors import ClusterError, OutputError, SnapshotError
 
 log = logging.getLogger("safa_server.cluster.head")
 
@@ -64,8 +64,11 @@ class Head:
             await self._join(name, port)
         begun = [self._begin_engine(model) for model in self._fleet.missing(self.directory)]
         failures = [one for one in await asyncio.gather(*begun, return_exceptions=True) if one is not None]
-        if not self._ports:
-            raise ClusterError(f"no engine could be started: {failures[0] if failures else 'none was wanted'}")
+        for model in self._fleet.pools:
+            if not rules.only(self.directory, model).engines:
+                await self.stop()
+                reason = failures[0] if failures else "none was wanted"
+                raise ClusterError(f"no engine of {model} could be started: {reason}")
         self._spawn(self._tend())
         self._spawn(self._balance())
 
@@ -113,7 +116,7 @@ class Head:
             await self._check(engine)
         if session not in self.directory.sessions and engine not in self._ports:
             # It began and was lost between two reports: its files say the rest.
-            model = self._fleet.model_for(None)
+            model = self._fleet.model_for(self._fleet.served.get(engine))
             self.directory = rules.heard_of(self.directory, session, epoch, self._clock(), model)
             self._rehome()
         return await self.where(session, seconds)
@@ -193,7 +196,7 @@ class Head:
 
     async def _join(self, name: str, port: EnginePort) -> None:
         facts = await port.facts(rules.usage(self.directory, name))
-        self._ports[name] = port
+        self._ports[name], self._fleet.served[name] = port, facts.serves
         self.directory, _ = rules.reported(self.directory, name, facts, self._clock())
         self._watches[name] = asyncio.create_task(self._watch(name, port), name=f"watch {name}")
         await self._tell()
@@ -337,8 +340,8 @@ class Head:
                     uneven = rules.evened(rules.only(self.directory, model)) if self.settings.even else None
                     if uneven is not None:
                         await self.move(*uneven)
-            except SafaError as error:
-                log.warning("%s", error)
+            except Exception as error:  # what an engine's launch raises must not end this
+                log.warning("engines are not as many or as even as they should be: %s", error)
 
     async def _scale(self, model: str, least: int, most: int) -> None:
         refused = model in self._refused
