@@ -232,6 +232,12 @@ def _ask(ray: Any) -> tuple[NodeFacts, ...]:
     return tuple(facts)
 
 
+def told(error: Exception) -> Exception:
+    """What an actor raised, without the trace that Ray wraps it in; any other error as it is."""
+    cause = getattr(error, "cause", None)
+    return told(cause) if isinstance(cause, Exception) else error
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, without the trace that Ray puts into it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 from safa_server.measuring.cluster import ClusterPlan, measure
 
@@ -18,3 +20,12 @@ def test_engines_and_front_ends_are_killed_and_nobody_hears_it() -> None:
     assert found["failover_underruns"] == 0 and found["recovery_s"] < 5.0
     assert found["frontend_samples_lost"] == found["frontend_samples_duplicated"] == 0
     assert found["frontend_resumed"] == plan.sessions
+
+
+def test_a_model_that_is_not_there_is_one_line() -> None:
+    command = "import sys; from safa_stream.cli import main; sys.exit(main())"
+    words = ("serve", "--cluster", "local", "--more-models", "/nowhere=1", "--port", "0", "--osc-port", "-1")
+    done = subprocess.run([sys.executable, "-c", command, *words], capture_output=True, text=True, timeout=120)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert last.startswith("safa-stream: no engine of /nowhere could be started: no such model folder: /nowhere;")

@@ -24,7 +24,7 @@ from safa_server.tenants.quotas import Denied, Quotas, Usage
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.models import is_pretrained
 from safa_stream.models.backends.spec import AUTO
-from safa_stream.rayclusters import NAMESPACE, library, one_line
+from safa_stream.rayclusters import NAMESPACE, library, one_line, told
 
 log = logging.getLogger("safa_server.cluster")
 
@@ -130,6 +130,14 @@ class VaultActor:
         return None if found is None or held is None else (found, [held])
 
 
+async def _in_words(answer: Awaitable[Any]) -> Any:
+    """What an actor answers; what it raises has no trace of Ray's."""
+    try:
+        return await answer
+    except SafaError as error:
+        raise told(error) from None
+
+
 class RayEngine:
     """An engine's actor, as the head calls it."""
 
@@ -143,11 +151,11 @@ class RayEngine:
 
     async def adopt(self, session_id: str, epoch: int, due: int | None) -> None:
         """Go on with a session."""
-        await self._handle.adopt.remote(session_id, epoch, due)
+        await _in_words(self._handle.adopt.remote(session_id, epoch, due))
 
     async def release(self, session_id: str) -> int:
         """Let go of a session."""
-        position: int = await self._handle.release.remote(session_id)
+        position: int = await _in_words(self._handle.release.remote(session_id))
         return position
 
     async def drop(self, session_id: str, epoch: int) -> None:
@@ -247,9 +255,9 @@ class HeadActor:
         )
         try:
             await handle.start.remote()
-        except Exception:
+        except Exception as error:
             self._ray.kill(handle, no_restart=True)
-            raise
+            raise told(error) from None
         return RayEngine(handle)
 
     def _actor(self, kind: type, name: str, cpus: float, restarts: int, gpus: float = 0.0) -> Any:
@@ -335,7 +343,7 @@ class RayHead:
     async def _ask(self, call: Callable[..., Awaitable[Any]], *values: Any) -> Any:
         try:
             return await call(*values)
-        except SafaError:
-            raise
+        except SafaError as error:
+            raise told(error) from None
         except Exception as error:
             raise FailureError(f"the cluster's head does not answer: {one_line(error)}") from None
