@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from safa_stream.errors import TrainingDataError, UsageError
 from safa_stream.models.builtin.features import Array
@@ -147,6 +149,11 @@ class Trainer:
         native = kind == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.autocast(kind, torch.bfloat16, enabled=native)
 
+    def attention(self) -> AbstractContextManager[None]:
+        """Plain attention on a CPU: over so few tokens a step takes a tenth longer with the fused kernel there."""
+        on_cpu = self.config.device.split(":")[0] == "cpu"
+        return cast(AbstractContextManager[None], sdpa_kernel(SDPBackend.MATH)) if on_cpu else nullcontext()
+
     def train(self, report: Callable[[dict[str, Any]], None]) -> None:
         """Run for the configured minutes; reports (and appends to curve.jsonl) at every check and at the end."""
         begun = checked = time.monotonic()
@@ -170,7 +177,7 @@ class Trainer:
         config = self.config
         batch = tensors_of(self.sampler.batch(config.batch, self.step), config.device)
         level = batch["level"]
-        with self.precision():
+        with self.precision(), self.attention():
             error = loss_of(self.model, batch, level)
         loss = (error / level.clamp(min=LEAST_LEVEL) ** 2).mean()
         torch.autograd.backward(loss)

@@ -147,7 +147,8 @@ class OscServer(OscReception):
 
     def _sample(self, station: Station, due: float) -> int | None:
         """A time tag as a sample; None where it is past."""
-        at = self._clock(station, self._ahead(due))
+        clock = self.subscribers.tap(station).clock
+        at = clock.tagged(due, lambda: self._clock(station, self._ahead(due)))
         return at if at > station.position else None
 
     def _ahead(self, due: float) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 #: Blocks whose departure is remembered: one second.
 REMEMBERED = 50
 #: A session whose blocks come so much later than before was paused: what is older tells nothing any more.
 PAUSED_NS = 100_000_000
+#: Time tags whose samples are remembered.
+REMEMBERED_TAGS = 64
 
 
 class SampleClock:
@@ -20,6 +23,7 @@ class SampleClock:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._zeros: deque[int] = deque(maxlen=REMEMBERED)
+        self._tags: dict[float, int] = {}
 
     def left(self, start: int, clock_ns: int) -> None:
         """A block whose first sample is `start` left at `clock_ns` of the monotonic clock."""
@@ -36,6 +40,18 @@ class SampleClock:
         if not playing or not self._zeros:
             return position + round((clock_ns - now_ns) * self._rate / 1_000_000_000)
         return round((clock_ns - min(self._zeros)) * self._rate / 1_000_000_000)
+
+    def tagged(self, tag: float, reckon: Callable[[], int]) -> int:
+        """The sample of a time tag (seconds since 1970), by `reckon` when it is new.
+
+        What has one time tag happens at one time (OSC 1.0, time tags), in one bundle or in several: a tag that was seen
+        before keeps its sample, though the clocks, read again, may tell another one.
+        """
+        if tag not in self._tags:
+            if len(self._tags) >= REMEMBERED_TAGS:
+                del self._tags[next(iter(self._tags))]
+            self._tags[tag] = reckon()
+        return self._tags[tag]
 
     def when(self, sample: int) -> int | None:
         """When a sample leaves, of the monotonic clock; None before any block was seen."""

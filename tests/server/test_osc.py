@@ -88,12 +88,16 @@ async def test_a_bundle_is_carried_out_at_its_time_on_the_sample_clock() -> None
             gain, mute = packet("/safa/layer/0/gain", -20.0, 0.0), packet("/safa/master/gain", -3)
             await one.send(server.port, bundle(due, gain, mute))
             assert [(await one.next())[1] for _ in range(2)] == [("/safa/layer/0/gain", 1), ("/safa/master/gain", 2)]
+            await asyncio.sleep(0.1)
+            await one.send(server.port, bundle(due, packet("/safa/master/gain", -6)))
+            assert await one.next() == ("/safa/ok", ("/safa/master/gain", 3))
             await one.send(server.port, bundle(due + 0.2, packet("/safa/freeze")))
-            assert await one.next() == ("/safa/ok", ("/safa/freeze", 3))
-            await eventually(lambda: 3 in applied)
-        assert applied[1] == applied[2]
+            assert await one.next() == ("/safa/ok", ("/safa/freeze", 4))
+            await eventually(lambda: 4 in applied)
+        # One time tag is one sample, in one bundle or in two.
+        assert applied[1] == applied[2] == applied[3]
         # Commands are carried out on their sample; what is left is how late blocks were in the second before.
-        assert applied[3] - applied[1] in range(round(0.2 * RATE) - 960, round(0.2 * RATE) + 961)
+        assert applied[4] - applied[1] in range(round(0.2 * RATE) - 960, round(0.2 * RATE) + 961)
         # The session's clock as it was where nothing held its blocks up.
         begun = min(block.clock_ns / 1e9 - block.start / RATE for block in blocks)
         late = begun + applied[1] / RATE - (time.monotonic() - (time.time() - due))

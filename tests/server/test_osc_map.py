@@ -348,6 +348,16 @@ def test_the_clock_forgets_what_was_before_a_pause() -> None:
     assert SampleClock(48_000).sample(2_000_000_000, 7, 1_000_000_000, True) == 48_007
 
 
+def test_a_time_tag_keeps_its_sample() -> None:
+    clock = SampleClock(48_000)
+    readings = iter(range(1_000, 2_000))
+    assert [clock.tagged(tag, lambda: next(readings)) for tag in (5.0, 5.0, 6.0, 5.0)] == [1_000, 1_000, 1_001, 1_000]
+    for tag in range(100, 200):
+        clock.tagged(float(tag), lambda: next(readings))
+    assert clock.tagged(199.0, lambda: 0) == 1_101
+    assert clock.tagged(5.0, lambda: 7) == 7, "tags of long ago are forgotten"
+
+
 def test_rates_are_by_host_and_all_together() -> None:
     bucket = Bucket(10, 5, 5, 0.0)
     assert [bucket.take(0.0) for _ in range(6)] == [True] * 5 + [False]
