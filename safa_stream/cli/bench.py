@@ -48,7 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_common(parser)
     parser.add_argument("--prompt", default="rain")
-    parser.add_argument("--seconds", type=float, default=60.0, help="sound of a speed run (default: 60)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="sound of a speed run, and a fifth of the stream that is compared with averaging (default: 60)",
+    )
     parser.add_argument("--minutes", type=float, default=30.0, help="sound of the memory run (default: 30)")
     parser.set_defaults(what=None)
     whats = parser.add_subparsers(

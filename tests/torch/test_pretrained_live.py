@@ -68,6 +68,27 @@ def test_every_mode_renders_it(model: Model, settings: dict[str, object]) -> Non
     np.testing.assert_array_equal(made.samples[0], made.samples[1])
 
 
+def test_processes_of_a_machine_share_its_weights(model: Model, checkpoint: Path) -> None:
+    assert len(list(chunks(model, Scene.from_prompt("rain", steps=2), 1.0))) >= 1
+    private = mapped(checkpoint)
+    assert {path.parent.name for path in private} >= {"unet", "vae", "vocoder", "text_encoder"}
+    # What a process has written to is its own; the rest is in memory once, whoever else has mapped the file.
+    assert set(private.values()) == {0}
+
+
+def mapped(folder: Path) -> dict[Path, int]:
+    """Weight files of a folder that this process has mapped, and how much of each it has a copy of (kB)."""
+    copied: dict[Path, int] = {}
+    path = None
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0] and len(words) >= 5:
+            path = Path(words[-1]) if words[-1].endswith(".safetensors") and str(folder) in words[-1] else None
+        elif path and words[0] == "Private_Dirty:":
+            copied[path] = copied.get(path, 0) + int(words[1])
+    return copied
+
+
 def test_a_stream_goes_on_from_a_snapshot(model: Model) -> None:
     stream = chunks(model, Scene.from_prompt("rain", steps=2), 3.0)
     next(stream)
