@@ -5,8 +5,17 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import pytest
+import ray
+
+from safa_server.cluster.actors import RayHead
+from safa_server.cluster.serve import cluster_of, cluster_settings
 from safa_server.measuring.cluster import ClusterPlan, measure
+from safa_server.settings import Settings
+from safa_stream.errors import ClusterError
 
 
 def test_engines_and_front_ends_are_killed_and_nobody_hears_it() -> None:
@@ -29,3 +38,20 @@ def test_a_model_that_is_not_there_is_one_line() -> None:
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert last.startswith("safa-stream: no engine of /nowhere could be started: no such model folder: /nowhere;")
+
+
+def test_a_head_that_cannot_begin_leaves_nothing_behind(tmp_path: Path) -> None:
+    settings = Settings(cluster="local", state=tmp_path, model="/nowhere")
+    with cluster_of(settings):
+        head = RayHead.begun(cluster_settings(settings, tmp_path, alone=False))
+
+        async def begin() -> None:
+            for _ in range(2):
+                with pytest.raises(ClusterError, match="no engine of /nowhere could be started: no such model folder"):
+                    await head.start()
+
+        asyncio.run(begin())
+        end = time.monotonic() + 30.0
+        while ray.util.list_named_actors(all_namespaces=True):
+            assert time.monotonic() < end
+            time.sleep(0.1)

@@ -7,6 +7,7 @@ vault     snapshots in the object store, for engines that do not see the disk of
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -21,7 +22,7 @@ from safa_server.cluster.ports import Route
 from safa_server.cluster.vault import Saved, Vault
 from safa_server.serve import set_up_logging
 from safa_server.tenants.quotas import Denied, Quotas, Usage
-from safa_stream.errors import FailureError, SafaError
+from safa_stream.errors import ClusterError, FailureError, SafaError
 from safa_stream.models import is_pretrained
 from safa_stream.models.backends.spec import AUTO
 from safa_stream.rayclusters import NAMESPACE, library, one_line, told
@@ -29,6 +30,8 @@ from safa_stream.rayclusters import NAMESPACE, library, one_line, told
 log = logging.getLogger("safa_server.cluster")
 
 HEAD, VAULT, ENGINE = "safa-head", "safa-vault", "engine-"
+#: A head that could not begin says so to all who wait for it before it leaves, seconds.
+FAREWELL = 2.0
 #: Calls that an actor carries out side by side: front ends wait in the head for sessions that change hands.
 AT_ONCE = 1000
 #: What an engine hands to the vault and is not taken yet, at the most.
@@ -180,10 +183,13 @@ class HeadActor:
         self._settings, self._ray = settings, library()
         self._vault = self._actor(VaultActor, VAULT, cpus=0.0, restarts=-1).remote()
         self._head = Head(self._launch, settings.head)
-        self._begun = False
+        self._begun, self._failure = False, ""
 
     async def start(self) -> None:
-        """Begin, with the engines that are there already where this head is not the first. Raises ClusterError."""
+        """Begin, with the engines that are there already where this head is not the first. Raises ClusterError; a head
+        that was the first leaves then, with all that it has begun."""
+        if self._failure:
+            raise ClusterError(self._failure)
         if self._begun:
             return
         self._begun = True
@@ -198,7 +204,17 @@ class HeadActor:
                 log.warning("%s does not answer: %s", name, one_line(error))
                 continue
             known.append((name, port))
-        await self._head.start(known, there)
+        try:
+            await self._head.start(known, there)
+        except ClusterError as error:
+            if not there:
+                self._failure = str(error)
+                asyncio.get_running_loop().call_later(FAREWELL, self._leave)
+            raise
+
+    def _leave(self) -> None:
+        for name in (VAULT, HEAD):
+            self._ray.kill(self._ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
 
     async def settings(self) -> ClusterSettings:
         """What the cluster was begun with."""

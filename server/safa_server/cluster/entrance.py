@@ -107,10 +107,11 @@ class Entrance:
     async def _open(self, body: control.Open, who: Principal, number: int | None) -> Entered:
         if who.access is not Access.ALL:
             raise WireError("listen_only", "this token only listens: it opens no session; join one", "token")
-        await self._check_quotas(body, who.tenant)
+        asked = Asked.of(body)
+        await self._check_quotas(asked.layers, who.tenant)
         tried: list[str] = []
         while True:
-            route = await self._desk.switchboard.place(_rows(body), _model(body), tried)
+            route = await self._desk.switchboard.place(asked.rows, asked.model, tried)
             if route is None:
                 self._desk.metrics.add("safa_sessions_refused_total", reason="admission")
                 raise Refused(
@@ -131,12 +132,12 @@ class Entrance:
             join = control.Join(session=answer["session"], token=answer["token"], control=True)
             return Entered(route, engine, join, answer, number)
 
-    async def _check_quotas(self, body: control.Open, tenant: str | None) -> None:
+    async def _check_quotas(self, layers: int, tenant: str | None) -> None:
         """Raises QuotaError where the tenant has as much on all engines as it may have."""
         quotas = None if tenant is None else self._desk.quotas(tenant)
         if tenant is None or quotas is None:
             return
-        denied = await self._desk.switchboard.may_open(tenant, quotas, _layers(body))
+        denied = await self._desk.switchboard.may_open(tenant, quotas, layers)
         if denied is not None:
             self._desk.metrics.add("safa_sessions_refused_total", reason="quota")
             self._desk.metrics.add("safa_tenant_refused_total", tenant=tenant, quota=denied.quota)
@@ -156,23 +157,22 @@ class Entrance:
         await self._client.send(write(refused, number))
 
 
-def _rows(body: control.Open) -> int:
-    """Layers, each as often as it has pairs of channels: what a session will cost."""
-    try:
-        scene = LiveScene.from_value(body.scene)
-    except SafaError:
-        return 1
-    return len(scene.layers) * max(1, -(-max(scene.channels, body.channels or 0) // 2))
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a session will need. rows: layers, each as often as it has pairs of channels. model: None for any."""
 
+    layers: int
+    rows: int
+    model: str | None
 
-def _model(body: control.Open) -> str | None:
-    """The model that a scene names, None where it names none."""
-    named = body.scene.get("model") if isinstance(body.scene, Mapping) else None
-    return named if isinstance(named, str) else None
-
-
-def _layers(body: control.Open) -> int:
-    try:
-        return len(LiveScene.from_value(body.scene).layers)
-    except SafaError:
-        return 1  # the engine will say what is wrong with it
+    @classmethod
+    def of(cls, body: control.Open) -> Asked:
+        """Read from the scene; of one that cannot be read the engine will say what is wrong with it."""
+        named = body.scene.get("model") if isinstance(body.scene, Mapping) else None
+        model = named if isinstance(named, str) else None
+        try:
+            scene = LiveScene.from_value(body.scene)
+        except SafaError:
+            return cls(1, 1, model)
+        layers = len(scene.layers)
+        return cls(layers, layers * max(1, -(-max(scene.channels, body.channels or 0) // 2)), model)
