@@ -39,7 +39,7 @@ def test_settings_that_are_not_for_serve_are_named(tmp_path: Path) -> None:
 # What Serve's own files warn of is not the project's.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_session_through_serve_survives_its_engine(tmp_path: Path) -> None:
+def test_a_session_through_serve_survives_its_engine_and_its_front_end(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -49,7 +49,7 @@ def test_a_session_through_serve_survives_its_engine(tmp_path: Path) -> None:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         try:
             serve.run(build({"state": tmp_path, "engines": "2", "token": TOKEN, "log_level": "error"}))
-            asyncio.run(asyncio.wait_for(_listen(port, cluster.ray), 120))
+            asyncio.run(asyncio.wait_for(_listen(port, cluster.ray), 180))
         finally:
             serve.shutdown()
 
@@ -74,6 +74,14 @@ async def _listen(port: int, ray: Any) -> None:
         assert (after["engine"], after["epoch"]) == (_other(before["engine"]), before["epoch"] + 1)
         assert (await client.state())["layers"][0]["gain"] == -6.0
         assert client.lost == 0 and client.resumed == 0
+        # The front end itself is lost: Serve begins another one, and the client goes on there with its token.
+        for process in _replicas():
+            os.kill(process, signal.SIGKILL)
+        heard += [await anext(frames) for _ in range(AFTER)]
+        while not client.resumed:
+            heard.append(await anext(frames))
+        heard += [await anext(frames) for _ in range(BEFORE)]
+        assert client.lost == 0 and client.resumed >= 1
         starts = [frame.header.start for frame in heard]
         assert starts == list(range(starts[0], starts[0] + 960 * len(heard), 960))
     with pytest.raises(FailureError, match="401"):
@@ -81,6 +89,27 @@ async def _listen(port: int, ray: Any) -> None:
             await client.open("rain on a tent")
     told = (await asyncio.to_thread(_fetched, f"http://127.0.0.1:{port}/metrics")).decode()
     assert f'safa_engine_up{{engine="{after["engine"]}"}} 1.0' in told
+
+
+def _replicas() -> list[int]:
+    """Processes of Serve's replicas that descend from this one."""
+    parents, found = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            number = int(folder.name)
+            parents[number] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if (folder / "cmdline").read_bytes().startswith(b"ray::ServeReplica"):
+                found.append(number)
+        except OSError:
+            continue  # it has ended
+    return [number for number in found if os.getpid() in _line(number, parents)]
+
+
+def _line(number: int, parents: dict[int, int]) -> list[int]:
+    above = []
+    while number := parents.get(number, 0):
+        above.append(number)
+    return above
 
 
 def _other(engine: str) -> str:
