@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from safa_stream.models.builtin.features import BANDS, FOLD, Array
+from safa_stream.models.builtin.features import BANDS, FOLD, Array, LatentMap
 from safa_stream.models.builtin.guiding import Guiding
 from safa_stream.models.builtin.networks import NetworkConfig
 from safa_stream.models.builtin.style import describe
@@ -28,6 +28,8 @@ CHANNELS = 8
 STYLE_LENGTH, STYLE_HOP, STYLES_A_RECORDING = 160, 80, 8
 #: A recording without treble (made at a low rate) is chosen this much less often.
 DULL_SHARE, DULL_LEVEL = 0.25, -15.0
+#: A passage so much quieter than its recording's loudest (nats of power, 40 dB) is a pause and no style.
+PAUSE = 9.2
 DEFAULTS: Mapping[str, Any] = {
     "view_frames": 160,
     "overlap": 0.2,
@@ -47,6 +49,12 @@ class Identity:
     licence: str
 
 
+def loudness(latent_map: LatentMap, latents: Array) -> float:
+    """Mean power of a passage [T, K] over time and bands, in nats."""
+    mids = latent_map.decode(latents)[:, : FOLD * BANDS]
+    return float(np.log(np.exp(mids.astype(np.float64)).mean()))
+
+
 def style_bank(prepared: Prepared, text: TextEncoder) -> dict[str, Array]:
     """Styles of passages that training heard: rows [R, S], sounds [R], semantics [R, M], shares [R].
 
@@ -58,6 +66,8 @@ def style_bank(prepared: Prepared, text: TextEncoder) -> dict[str, Array]:
         if len(latents) < STYLE_LENGTH // 4:
             continue
         starts = list(range(0, max(1, len(latents) - STYLE_LENGTH + 1), STYLE_HOP))
+        power = [loudness(prepared.latent_map, latents[start : start + STYLE_LENGTH]) for start in starts]
+        starts = [start for start, own in zip(starts, power, strict=True) if own >= max(power) - PAUSE]
         starts = [starts[i] for i in np.linspace(0, len(starts) - 1, min(len(starts), STYLES_A_RECORDING)).astype(int)]
         meaning = text.encode(prepared.captions[passage.recording]).semantic
         treble = prepared.latent_map.decode(latents)[:, : FOLD * BANDS].reshape(-1, BANDS)[:, -12:].mean()

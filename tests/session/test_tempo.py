@@ -84,14 +84,15 @@ def first_difference(one: np.ndarray, other: np.ndarray) -> int:
 
 def frames_to_the_change(plain: np.ndarray, steered: np.ndarray, line: int) -> int:
     """How many frames after sample `line` the two begin to differ: where, within 36 frames of it, their relative
-    difference rises most. Sounds that differ go on to do so now more, now less."""
+    difference grows most from four frames to the next four. What comes before a change is made with it and may differ a
+    little, and what follows differs now more, now less."""
     early, at = (line + DELAY) % FRAME, (line + DELAY) // FRAME
     count = (plain.shape[1] - early) // FRAME
     plain, steered = (sound[:, early : early + count * FRAME].reshape(2, count, FRAME) for sound in (plain, steered))
     apart = np.sqrt(((plain - steered) ** 2).mean((0, 2)) / (plain**2).mean((0, 2)))
-    near = range(max(12, at - 36), min(count - 12, at + 36))
-    rise = [apart[k : k + 12].mean() - apart[k - 12 : k].mean() for k in near]
-    assert max(rise) > 0.1
+    near = range(max(4, at - 36), min(count - 4, at + 36))
+    rise = [(apart[k : k + 4].mean() + 0.02) / (apart[k - 4 : k].mean() + 0.02) for k in near]
+    assert max(rise) > 2.0
     return near[int(np.argmax(rise))] - at
 
 
