@@ -72,7 +72,7 @@ def test_processes_of_a_machine_share_its_weights(model: Model, checkpoint: Path
     assert len(list(chunks(model, Scene.from_prompt("rain", steps=2), 1.0))) >= 1
     private = mapped(checkpoint)
     assert {path.parent.name for path in private} >= {"unet", "vae", "vocoder", "text_encoder"}
-    # What a process has written to is its own; the rest is in memory once, whoever else has mapped the file.
+    # What a process has copied is its own; the rest is in memory once, whoever else has mapped the file.
     assert set(private.values()) == {0}
 
 
@@ -84,7 +84,7 @@ def mapped(folder: Path) -> dict[Path, int]:
         words = line.split()
         if "-" in words[0] and len(words) >= 5:
             path = Path(words[-1]) if words[-1].endswith(".safetensors") and str(folder) in words[-1] else None
-        elif path and words[0] == "Private_Dirty:":
+        elif path and words[0] == "Anonymous:":
             copied[path] = copied.get(path, 0) + int(words[1])
     return copied
 
