@@ -10,6 +10,7 @@ the files have the soundfont's licence (FluidR3 GM: MIT, Frank Wen).
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -49,7 +50,7 @@ def notes(lowest: int, highest: int, seconds: float, draw: np.random.Generator) 
 
 
 def song(program: int, strikes: list[tuple[float, int, int]]) -> mido.MidiFile:
-    """The strikes of one bell as a MIDI file; every note is held as long as it rings."""
+    """The strikes of one bell as a MIDI file; every note is held for RINGING seconds, or until it is struck again."""
     events = [(time, mido.Message("note_on", note=note, velocity=velocity)) for time, note, velocity in strikes]
     events += [(time + RINGING, mido.Message("note_off", note=note)) for time, note, _ in strikes]
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=BEAT), mido.Message("program_change", program=program)])
@@ -82,6 +83,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=24.0, help="all files together (default: 24)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if not given.soundfont.is_file():
+        parser.error(f"there is no soundfont {given.soundfont}")
+    if shutil.which("fluidsynth") is None:
+        parser.error("fluidsynth is missing: apt install fluidsynth")
     given.out.mkdir(parents=True, exist_ok=True)
     seconds = 60.0 * given.minutes / len(BELLS)
     for name, (program, lowest, highest) in BELLS.items():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from safa_stream.models.builtin.features import BANDS, FOLD, Array, LatentMap
+from safa_stream.models.builtin.features import BANDS, FOLD, Array
 from safa_stream.models.builtin.guiding import Guiding
 from safa_stream.models.builtin.networks import NetworkConfig
 from safa_stream.models.builtin.style import describe
@@ -49,12 +49,6 @@ class Identity:
     licence: str
 
 
-def loudness(latent_map: LatentMap, latents: Array) -> float:
-    """Mean power of a passage [T, K] over time and bands, in nats."""
-    mids = latent_map.decode(latents)[:, : FOLD * BANDS]
-    return float(np.log(np.exp(mids.astype(np.float64)).mean()))
-
-
 def style_bank(prepared: Prepared, text: TextEncoder) -> dict[str, Array]:
     """Styles of passages that training heard: rows [R, S], sounds [R], semantics [R, M], shares [R].
 
@@ -66,11 +60,12 @@ def style_bank(prepared: Prepared, text: TextEncoder) -> dict[str, Array]:
         if len(latents) < STYLE_LENGTH // 4:
             continue
         starts = list(range(0, max(1, len(latents) - STYLE_LENGTH + 1), STYLE_HOP))
-        power = [loudness(prepared.latent_map, latents[start : start + STYLE_LENGTH]) for start in starts]
+        mids = prepared.latent_map.decode(latents)[:, : FOLD * BANDS]
+        power = [np.log(np.exp(mids[start : start + STYLE_LENGTH].astype(np.float64)).mean()) for start in starts]
         starts = [start for start, own in zip(starts, power, strict=True) if own >= max(power) - PAUSE]
         starts = [starts[i] for i in np.linspace(0, len(starts) - 1, min(len(starts), STYLES_A_RECORDING)).astype(int)]
         meaning = text.encode(prepared.captions[passage.recording]).semantic
-        treble = prepared.latent_map.decode(latents)[:, : FOLD * BANDS].reshape(-1, BANDS)[:, -12:].mean()
+        treble = mids.reshape(-1, BANDS)[:, -12:].mean()
         share = len(latents) ** 0.5 / len(starts) * (DULL_SHARE if treble < DULL_LEVEL else 1.0)
         for start in starts:
             window = latents[start : start + STYLE_LENGTH]

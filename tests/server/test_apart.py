@@ -224,8 +224,8 @@ def test_a_game_moves_eight_faders_at_every_picture_and_each_is_answered_soon() 
             async with asyncio.timeout(45):
                 await reading
             spent = time.perf_counter() - begun
-            # Two layers move: two commands a block at most. So much time touches one block more than fill it, one may
-            # have been late, and two commands go ahead of the first block.
+            # Two layers move: two commands a block at most. So much time touches one block more than fill it, and
+            # two commands go ahead of the first block.
             assert len(commands) <= 2 * (math.ceil(spent * RATE / BLOCK) + 2)
             # Nobody was made to wait for a turn; how soon the answers come is the machine's.
             assert not rig.metrics.value("safa_messages_delayed_total")
