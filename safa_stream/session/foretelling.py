@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from safa_stream.errors import SafaError
 from safa_stream.session import messages as m
 from safa_stream.session import scenes, turns
-from safa_stream.session.layer import NEAR, Aim, Layer, Work
+from safa_stream.session.layer import NEAR, Layer
 from safa_stream.session.state import State, Waiting
 from safa_stream.session.timeline import Goal, Timeline
+from safa_stream.session.work import Aim, Work
 
 
 def told_ahead(state: State, layer: Layer, before: int) -> tuple[Timeline, dict[int, float]]:

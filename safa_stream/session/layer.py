@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import Enum
-
-import numpy as np
 
 from safa_stream.continuation import StreamPlan
 from safa_stream.decode import crossfade
-from safa_stream.models.interface import Decoder, Model
 from safa_stream.session import sound as sounds
 from safa_stream.session.bed import SECONDS, Bed, bed_of
 from safa_stream.session.guard import Alarm, Guard, watch
-from safa_stream.session.levels import Leveller
 from safa_stream.session.sound import Making, Sound
 from safa_stream.session.stereo import first_pair
 from safa_stream.session.timeline import Timeline
-from safa_stream.stream import Made, View
+from safa_stream.session.work import Aim, Finished, Work
 from safa_stream.types import FloatArray
 
 #: One sound leads over into another within so many seconds.
@@ -48,69 +42,6 @@ class Settings:
         return replace(other, **mine)
 
 
-class Aim(Enum):
-    """Where the next view goes: after the last, just after the playhead, or to what was heard before."""
-
-    NEXT = "next"
-    CUT = "cut"
-    BACK = "back"
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """A view of one layer in the making. The engine steps `view`; `finish` then decodes it, without the session.
-
-    asked: steps and expected seconds that it was begun with; cut_at: as of its layer when it was begun; foretold: from
-    which frame on it is told of commands that still wait, by their numbers.
-    """
-
-    layer: int
-    aim: Aim
-    view: View
-    base: Sound
-    decoder: Decoder
-    leveller: Leveller
-    model: Model
-    making: Making
-    asked: tuple[int | None, float]
-    cut_at: int | None = None
-    foretold: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def end(self) -> int:
-        """The frame after the last that will be final."""
-        return self.view.frame + self.view.hop
-
-    def told_with(self, before: Mapping[int, float]) -> dict[int, float]:
-        """What the layer's sound will have been told ahead once the view is there; `before`: what it has been."""
-        if self.aim is not Aim.NEXT:
-            return dict(self.foretold)
-        return self.foretold | {number: frame for number, frame in before.items() if frame < self.view.frame}
-
-    def finish(self) -> Finished:
-        """Decode what the view added; called once all its steps are made."""
-        made: Made = self.view.finish()
-        latents = self.model.to_numpy(made.hop)
-        after = sounds.pushed(self.base, self.decoder, self.leveller, made, latents, self.making)
-        return Finished(self, after)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Finished:
-    """A view that is decoded: the layer's sound with it."""
-
-    work: Work
-    sound: Sound
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Leaving:
-    """What is still heard of the sound that a switch leaves: `samples` [channels, fade] from a session sample on."""
-
-    samples: FloatArray
-    since: int
-
-
 @dataclass(slots=True, eq=False)
 class Layer:
     """Mutable; its session is its only user.
@@ -135,7 +66,6 @@ class Layer:
     firm: bool = False
     heard_from: int | None = None
     work: Work | None = None
-    leaving: Leaving | None = None
     bed: Bed | None = None
     bed_return: int | None = None
     ends_at: int | None = None
@@ -155,45 +85,33 @@ class Layer:
         """The frame at which the next view begins, if it follows the last."""
         return self.sound.views.frame(self.plan)
 
-    def base(self, position: int, expected: float, model: Model, decoder: Decoder) -> Sound:
-        """What the next view continues; a cut or a way back that is not possible any more is given up."""
-        per_frame, rate = model.facts.samples_per_frame, model.facts.sample_rate
-        if self.aim is Aim.CUT:
-            # Frames that the schedule leaves to the past to the end may already have been heard when the view is done.
-            kept = int(np.floor(self.plan.layout.overlap * self.plan.schedule.kept))
-            frame = max(self.frame_at(position + round(expected * rate), per_frame), self.cut_at or 0)
-            found = sounds.cut(self.sound, self.plan, decoder, max(0, frame - kept))
-            if found is not None:
-                return found
-        if self.aim is Aim.BACK:
-            if self.pending is not None:
-                return self.pending
-            take = sounds.back(self.sound, self.back_sample // per_frame)
-            if take is not None:
-                return sounds.resumed(self.sound, take, self.sound.origin, decoder)
-        self.aim = Aim.NEXT
-        return self.sound
-
-    def taken(self, finished: Finished, position: int, rate: int) -> None:
-        """Go on with a finished view. `position`: the session's next sample."""
-        work, made = finished.work, finished.sound
-        self.work, self.firm = None, False
-        self.foretold = work.told_with(self.foretold)
-        if work.aim is Aim.NEXT:
+    def taken(self, finished: Finished, position: int, rate: int) -> bool:
+        """Go on with a finished view; False for one that was to begin right after the playhead and comes too late to be
+        heard: it is wanted again. `position`: the session's next sample."""
+        work, made, fade = finished.work, finished.sound, round(FADE_SECONDS * rate)
+        self.work = None
+        if work.aim is Aim.CUT:
+            since, made = max(position, self.sound.origin + made.start), sounds.spliced(self.sound, made)
+            if self.bed is None and made.end - position < round(RETURN_SECONDS * rate):
+                self.aim, self.cut_at = Aim.CUT, work.order.cut_at
+                return False
+            # From a bed the layer comes back by itself, to what was made by then.
+            self.sound = made if self.bed else sounds.led_over(self.sound.slice(since, fade), made, since)
+        elif work.aim is Aim.BACK:
+            made = replace(made, origin=position - self.back_sample)
+            if made.end - position < round(BACK_SECONDS * rate):
+                self.pending, self.aim = made, Aim.BACK
+            else:
+                heard = self.sound if self.bed is None else self.bed
+                self.sound = sounds.led_over(heard.slice(position, fade), made, position)
+                self.pending, self.bed, self.bed_return = None, None, None
+        else:
             # A bed may have moved the clock while the view was made.
             self.sound = replace(made, origin=self.sound.origin)
             if self.heard_from is None:
                 self._begin(position)
-            return
-        if work.aim is Aim.BACK:
-            made = replace(made, origin=position - self.back_sample)
-            if made.end - position < round(BACK_SECONDS * rate):
-                self.pending, self.aim = made, Aim.BACK
-                return
-            self.pending = None
-        since = max(position, made.begin)
-        self.leaving = Leaving(self.sound.slice(since, round(FADE_SECONDS * rate)), since)
-        self.sound, self.bed, self.bed_return = made, None, None
+        self.firm, self.foretold = False, work.told_with(self.foretold)
+        return True
 
     def recalled(self, number: int) -> float | None:
         """The frame from which on its sound was told of a command whose time has come now; None if it was not."""
@@ -236,7 +154,7 @@ class Layer:
         """[channels, count] of the layer, and the number of samples of a bed that has just ended, if one has."""
         if self.bed is not None:
             return self._hear_bed(position, count, rate)
-        own = self._own(position, count, rate)
+        own = self.sound.slice(position, count)
         if self.sound.end - position - count >= round(FADE_SECONDS * rate):
             return own, None
         oldest = max(self.sound.begin, position - round(SECONDS * rate))
@@ -254,21 +172,4 @@ class Layer:
         late = position - self.bed_return
         self.sound = replace(self.sound, origin=self.sound.origin + late)
         self.bed = self.bed_return = None
-        return crossfade(bed, self._own(position, count, rate)), lasted
-
-    def _own(self, position: int, count: int, rate: int) -> FloatArray:
-        """Its own sound, led over from the one that a switch leaves."""
-        own = self.sound.slice(position, count)
-        if self.leaving is None:
-            return own
-        old, since = self.leaving.samples, self.leaving.since - position
-        fade = old.shape[1]
-        if since + fade <= 0:
-            self.leaving = None
-            return own
-        first, last = max(0, since), min(count, since + fade)
-        angle = (np.arange(first, last) - since + 0.5) / fade * (np.pi / 2)
-        part = old[:, first - since : last - since] * np.cos(angle) + own[:, first:last] * np.sin(angle)
-        own = own.copy()
-        own[:, first:last] = part
-        return own
+        return crossfade(bed, self.sound.slice(position, count)), lasted

@@ -8,7 +8,6 @@ from dataclasses import replace
 from safa_stream.errors import SnapshotError, UsageError
 from safa_stream.models.interface import Model
 from safa_stream.session.journal import Entry
-from safa_stream.session.layer import Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.messages import Configure
 from safa_stream.session.session import Session
@@ -35,7 +34,6 @@ class Again:
 
     def __init__(self, session: Session, block: int, steps: int | None = None) -> None:
         self.session, self.block, self.steps = session, block, steps
-        self._works: dict[int, Work] = {}
 
     @classmethod
     def begun(cls, model: Model, entry: Entry, steps: int | None = None) -> Again:
@@ -55,10 +53,6 @@ class Again:
         while self.session.position < position:
             yield self.session.read(min(self.block, position - self.session.position))
 
-    def start(self, layer: int, steps: int | None, expected: float) -> None:
-        """Begin a layer's view, as it was begun then."""
-        self._works[layer] = self.session.start(layer, steps, expected)
-
     def carry_out(self, entry: Entry) -> None:
         """Let an entry happen at the position where the session stands. Raises SnapshotError where it cannot."""
         try:
@@ -74,14 +68,13 @@ class Again:
                 command = replace(command, steps=None)
             session.receive(command)
         elif entry.kind == "start":
-            self.start(values["layer"], values["steps"] if self.steps is None else None, values["expected"])
+            session.start(values["layer"], values["steps"] if self.steps is None else None, values["expected"])
         elif entry.kind == "complete":
-            layer = values["layer"]
-            # A snapshot of an older version does not say how a view was begun that was in the making.
-            work = self._works.pop(layer) if layer in self._works else session.start(layer)
+            work = session.state.layers[values["layer"]].work
+            if work is None:
+                raise UsageError(f"layer {values['layer']} completes a view that was not begun")
             while not work.view.done:
                 step_views(session.state.model, [work.view])
             session.complete(work.finish())
         elif entry.kind == "restored":
-            self._works.clear()
             session.forget_works()

@@ -13,47 +13,39 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from safa_stream.errors import UsageError
 from safa_stream.models.interface import Model
-from safa_stream.scene import format_prompts
 from safa_stream.session import (
     beginnings,
     foretelling,
     merging,
     mixing,
+    orders,
     roster,
     safety,
     scenes,
     steering,
     telling,
-    turns,
     waiting,
 )
 from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
-from safa_stream.session.hops import hop_of
-from safa_stream.session.layer import FADE_SECONDS, FIRM_RATIO, Aim, Finished, Work
+from safa_stream.session.layer import FADE_SECONDS
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.loops import Capture
-from safa_stream.session.sound import Making
 from safa_stream.session.state import (
     BACK_SECONDS,
     HEARD_SECONDS,
     LARGEST_EVENTS,
     State,
 )
-from safa_stream.session.tempo import FREE, Grid
-from safa_stream.session.timeline import Turn
-from safa_stream.stream import View
+from safa_stream.session.tempo import Grid
+from safa_stream.session.work import Aim, Finished, Work
 from safa_stream.types import Chunk, FloatArray
-
-#: A view is told of so many prompts at once at most: each needs a reference of its own.
-LARGEST_MIXTURE = 4
 
 
 class Session:
@@ -198,52 +190,17 @@ class Session:
 
     def wanted_steps(self, number: int) -> int:
         """Solver steps that a layer's views are to be made with."""
-        steps = self.state.layers[number].own.over(self.state.settings).steps
-        return self.state.model.facts.default_steps if steps is None else steps
+        return orders.wanted_steps(self.state, self.state.layers[number])
 
     def start(self, number: int, steps: int | None = None, expected: float = 0.0) -> Work:
         """Begin a layer's next view; with `steps` where it is short of time. expected: seconds that it will take."""
-        state, layer = self.state, self.state.layers[number]
-        settings, wanted = layer.own.over(state.settings), self.wanted_steps(number)
-        guidance, ratio = state.guidance(settings), settings.reference_ratio or 0.0
-        made_with = wanted if steps is None else min(steps, wanted)
-        base = layer.base(state.position, expected, state.model, state.decoder)
-        frame, view = base.views.frame(layer.plan), base.views.index
-        if made_with < wanted:
-            state.tell(m.FewerSteps(position=state.position, layer=number, view=view, steps=made_with, wanted=wanted))
-        timeline, foretold = foretelling.told_ahead(state, layer, frame + layer.plan.layout.view)
-        hop = hop_of(state.grid, layer, base, settings.hops or FREE, state.model.facts.samples_per_frame)
-        heard = _heaviest(timeline.weights(frame + hop / 2))
-        told = turns.told(timeline, heard, frame, layer.plan.layout)
-        plan = replace(
-            layer.plan,
-            table=state.model.solver(made_with),
-            reference_ratio=max(FIRM_RATIO, ratio) if layer.firm else ratio,
-            seed=max(heard, key=lambda part: part[1])[0].seed,
-        )
-        work = Work(
-            number,
-            layer.aim,
-            View(state.model, plan, base.views, told, guidance, hop),
-            base,
-            state.decoder,
-            state.leveller,
-            state.model,
-            Making(
-                tuple((format_prompts(turn.prompts), turn.seed, round(weight, 4)) for turn, weight in heard),
-                made_with,
-                guidance,
-            ),
-            (steps, expected),
-            layer.cut_at,
-            foretold,
-        )
-        layer.work, layer.aim, layer.cut_at = work, Aim.NEXT, None
-        state.note("start", layer=number, steps=steps, expected=expected)
+        work = orders.begin(self.state, self.state.layers[number], steps, expected)
+        self.state.note("start", layer=number, steps=steps, expected=expected)
         return work
 
     def complete(self, finished: Finished, seconds: float = 0.0) -> m.ViewMade | None:
-        """Take a finished view, and what is told of it; one that is not wanted any more is dropped: None.
+        """Take a finished view, and what is told of it; one that is not wanted any more, or comes too late to be heard,
+        is dropped: None.
 
         seconds: the time that it took.
         """
@@ -253,7 +210,8 @@ class Session:
             return None
         self.state.note("complete", layer=work.layer)
         first = layer.heard_from is None
-        layer.taken(finished, self.state.position, self.state.rate)
+        if not layer.taken(finished, self.state.position, self.state.rate):
+            return None
         foretelling.keep_up(self.state)
         if first and self.state.position > 0 and layer.waits is None:
             ramp = max(layer.ramp, round(FADE_SECONDS * self.state.rate))
@@ -274,7 +232,9 @@ class Session:
         sound = layer.sound
         per_frame = self.state.model.facts.samples_per_frame
         oldest = layer.frame_at(self.state.position - round(BACK_SECONDS * self.state.rate), per_frame)
-        layer.sound = sound.forgotten(self.state.position - round(HEARD_SECONDS * self.state.rate), oldest)
+        played = layer.frame_at(self.state.position, per_frame) - layer.plan.layout.overlap
+        heard = self.state.position - round(HEARD_SECONDS * self.state.rate)
+        layer.sound = sound.forgotten(heard, oldest, played, layer.hop)
         layer.timeline = layer.timeline.pruned(oldest)
         made = m.ViewMade(
             position=self.state.position,
@@ -292,7 +252,7 @@ class Session:
         """Give up all views in the making; they are wanted again."""
         for layer in self.state.layers.values():
             if layer.work is not None:
-                layer.aim, layer.cut_at, layer.work = layer.work.aim, layer.work.cut_at, None
+                layer.aim, layer.cut_at, layer.work = layer.work.aim, layer.work.order.cut_at, None
 
     # What is asked for ---------------------------------------------------------------------------------------------
 
@@ -368,13 +328,3 @@ class Session:
     def describe(self) -> dict[str, Any]:
         """The session as a JSON object."""
         return telling.describe(self.state, self.ready())
-
-
-def _heaviest(heard: list[tuple[Turn, float]]) -> list[tuple[Turn, float]]:
-    """The few turns that weigh most, in their order; their weights sum to 1 again."""
-    if len(heard) <= LARGEST_MIXTURE:
-        return heard
-    least = sorted((weight for _, weight in heard), reverse=True)[LARGEST_MIXTURE - 1]
-    kept = [part for part in heard if part[1] >= least][-LARGEST_MIXTURE:]
-    total = sum(weight for _, weight in kept)
-    return [(turn, weight / total) for turn, weight in kept]

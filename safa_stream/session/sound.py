@@ -16,7 +16,7 @@ import numpy as np
 
 from safa_stream import decode
 from safa_stream.continuation import StreamPlan, StreamState
-from safa_stream.decode import DecodeState
+from safa_stream.decode import DecodeState, crossfade, likeness
 from safa_stream.models.interface import Decoder
 from safa_stream.session.levels import Leveller, LevelState, level
 from safa_stream.session.stereo import stereo
@@ -24,11 +24,12 @@ from safa_stream.stream import Made
 from safa_stream.trajectory import Trajectory, copied
 from safa_stream.types import FloatArray
 
-#: Whole trajectories are kept of so many takes at most, and of so many full hops: a cut just after the playhead needs
-#: those of what is not yet played. Takes that end on lines of the tempo's grid are up to half as long.
+#: Whole trajectories are kept of what is not yet played, as a cut just after the playhead needs them, and of so many
+#: full hops, but no more takes than that. Takes that end on lines of the tempo's grid are up to half as long.
 WHOLE_TAKES, WHOLE_HOPS = 8, 4
-#: So many takes are kept at most. A layer that is cut again and again makes many short ones, each with its states.
-MOST_TAKES = 60
+#: So many takes are kept at most, here and in snapshots: a hop each for the time that can be gone back, and as many
+#: again. A layer that is cut again and again makes many short ones, each with its states.
+MOST_TAKES = 32
 #: Samples that are forgotten at once.
 LEAST_FORGOTTEN = 100_000
 
@@ -101,14 +102,22 @@ class Sound:
         out[:, max(0, -low) : max(0, -low) + inside.shape[1]] = inside
         return out
 
-    def forgotten(self, position: int, oldest: int) -> Sound:
-        """Without samples before a session sample and without takes that end before session sample `oldest`."""
+    def forgotten(self, position: int, oldest: int, played: int, hop: int) -> Sound:
+        """Without samples before a session sample, without takes that begin before frame `oldest`, and without whole
+        trajectories of takes that end by frame `played`, unless they are among the latest. hop: of the layout."""
         keep = min(max(0, position - self.begin), int(self.samples.shape[1]))
         # Copied now and then only: a view of a long array would keep all of it.
         samples, start = (
             (self.samples[:, keep:].copy(), self.start + keep) if keep > 480_000 else (self.samples, self.start)
         )
-        return replace(self, samples=samples, start=start, takes=tuple(t for t in self.takes if t.frame >= oldest))
+        takes = [t for t in self.takes if t.frame >= oldest]
+        recent = takes[-1].stop - WHOLE_HOPS * hop if takes else 0
+        thin = [
+            t.trajectory is not None and t.stop <= min(played, recent if left <= WHOLE_TAKES else played)
+            for left, t in zip(range(len(takes), 0, -1), takes, strict=True)
+        ]
+        kept = tuple(replace(t, trajectory=None) if old else t for old, t in zip(thin, takes, strict=True))
+        return replace(self, samples=samples, start=start, takes=kept)
 
 
 def pushed(
@@ -132,17 +141,13 @@ def pushed(
     if pcm is not None:
         levels, levelled = level(leveller, sound.levels, stereo(pcm))
         samples = np.concatenate([sound.samples, levelled], axis=1)
-    takes = (*sound.takes, take)[-MOST_TAKES:]
-    oldest = take.stop - WHOLE_HOPS * (int(made.trajectory.states.shape[2]) - overlap)
-    old = sum(t.stop <= oldest for t in takes[-WHOLE_TAKES:]) + max(0, len(takes) - WHOLE_TAKES)
-    thin = tuple(replace(t, trajectory=None) for t in takes[:old])
     return replace(
         sound,
         samples=samples,
         views=made.state,
         decoding=decoding,
         levels=levels,
-        takes=(*thin, *takes[old:]),
+        takes=(*sound.takes, take)[-MOST_TAKES:],
     )
 
 
@@ -173,6 +178,25 @@ def cut(sound: Sound, plan: StreamPlan, decoder: Decoder, frame: int) -> Sound |
         levels=before.levels,
         takes=takes,
     )
+
+
+def spliced(before: Sound, after: Sound) -> Sound:
+    """`after`, which was cut off and begins anew, with what `before` has ahead of that, and on its clock."""
+    kept = before.samples[:, : max(0, after.start - before.start)]
+    samples = np.concatenate([kept, after.samples], axis=1)
+    return replace(after, origin=before.origin, start=after.start - int(kept.shape[1]), samples=samples)
+
+
+def led_over(leaving: FloatArray, after: Sound, since: int) -> Sound:
+    """`after`, where what was heard before leads over into it: [channels, fade] from a session sample on.
+
+    At constant power however much the two have in common: mostly they are the same up to where a new view begins.
+    """
+    into = after.slice(since, min(int(leaving.shape[1]), after.end - since))
+    out, at = leaving[:, : into.shape[1]], since - after.begin
+    faded = crossfade(out, into, likeness(out, into))
+    head, tail = after.samples[:, :at], after.samples[:, at + into.shape[1] :]
+    return replace(after, samples=np.concatenate([head, faded, tail], axis=1))
 
 
 def back(sound: Sound, frame: int) -> Take | None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from safa_stream.errors import UsageError
 from safa_stream.session import beginnings, roster, scenes, turns, waiting
 from safa_stream.session import messages as m
-from safa_stream.session.layer import Aim
 from safa_stream.session.loops import Capture, Part
 from safa_stream.session.sound import back
 from safa_stream.session.state import BACK_SECONDS, State, Waiting
+from safa_stream.session.work import Aim
 
 #: Loops from the shortest that a closing view leaves anything of, to the longest whose states are kept.
 SHORTEST_LOOP, LONGEST_LOOP = 8.0, 110.0

@@ -12,10 +12,11 @@ from safa_stream.layout import ViewLayout
 from safa_stream.scene import Scene
 from safa_stream.session import messages as m
 from safa_stream.session.guard import Guard
-from safa_stream.session.layer import NEAR, Aim, Layer
+from safa_stream.session.layer import NEAR, Layer
 from safa_stream.session.state import LARGEST_QUEUE, State, Waiting
 from safa_stream.session.timeline import Goal, Timeline, Turn
-from safa_stream.stream import Mixture
+from safa_stream.session.work import Aim
+from safa_stream.types import DoubleArray
 
 #: A view is told of its middle as a whole where no prompt's weight changes by more than this in it.
 STEADY = 0.25
@@ -107,7 +108,9 @@ def _effective(state: State, layer: Layer, frame: float, now: bool) -> int:
     return max(state.position, layer.sound.origin + round(frame * state.model.facts.samples_per_frame))
 
 
-def told(timeline: Timeline, heard: Sequence[tuple[Turn, float]], frame: int, layout: ViewLayout) -> Mixture:
+def told(
+    timeline: Timeline, heard: Sequence[tuple[Turn, float]], frame: int, layout: ViewLayout
+) -> tuple[tuple[Turn, float], ...] | tuple[tuple[Turn, DoubleArray], ...]:
     """What a view that begins at a frame is told: what is heard in its middle, or, while one prompt goes over into
     another fast, both frame by frame.
 
@@ -116,5 +119,5 @@ def told(timeline: Timeline, heard: Sequence[tuple[Turn, float]], frame: int, la
     course = timeline.course(np.arange(layout.view, dtype=np.float64) + frame + 0.5)
     moved = max(float(np.ptp(weights[: layout.hop])) for _, weights in course)
     if len(course) != 2 or moved <= STEADY:
-        return [(turn.told, weight) for turn, weight in heard]
-    return [(turn.told, weights) for turn, weights in course]
+        return tuple(heard)
+    return tuple(course)

@@ -25,9 +25,9 @@ from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.wishes import Wish, wishes_of
 from safa_stream.errors import FailureError, SafaError
 from safa_stream.models.interface import Model
-from safa_stream.session.layer import Work
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.session import Session
+from safa_stream.session.work import Work
 from safa_stream.stream import View, step_views
 from safa_stream.types import Steps
 

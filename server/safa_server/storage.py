@@ -292,8 +292,6 @@ class Storage:
                 log.warning("a snapshot of session %s knows more than its journal, and is removed", place.name)
                 (place / name).unlink()
                 continue
-            for layer, (steps, expected) in facts.making.items():
-                again.start(layer, steps, expected)
             return _Again(again, facts.mark, known, _left_in(data, session))
         return _Again(Again.begun(self._model, first), snapshots.BEGINNING, 0, ())
 

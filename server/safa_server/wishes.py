@@ -10,8 +10,8 @@ from safa_server.fairness import PATIENT_SECONDS
 from safa_server.live import Live
 from safa_server.pace import Pace
 from safa_server.schedule import Need
-from safa_stream.session.layer import Work
 from safa_stream.session.session import Session
+from safa_stream.session.work import Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from safa_server.live import Live
 from safa_server.telemetry.observer import Origin
-from safa_stream.session.layer import Work
 from safa_stream.session.messages import Command
+from safa_stream.session.work import Work
 
 
 class Opened(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from opentelemetry.trace import Span, SpanContext
 
 from safa_stream.session import messages as m
-from safa_stream.session.layer import Work
+from safa_stream.session.work import Work
 
 #: Commands of a session that wait for their view, and blocks that are waited for; more of them than anybody follows.
 MOST_WAITING = 64

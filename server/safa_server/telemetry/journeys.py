@@ -43,7 +43,7 @@ from safa_server.telemetry.journey import (
     main_of,
 )
 from safa_server.telemetry.traceparent import Traceparent
-from safa_stream.session.layer import Work
+from safa_stream.session.work import Work
 
 
 class Journeys:

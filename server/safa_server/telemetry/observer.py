@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # those who tell know the observer; it knows what they tell o
     from safa_server.blocks import Block
     from safa_server.listener import Sent
     from safa_server.live import Live
-    from safa_stream.session.layer import Work
     from safa_stream.session.messages import Command
+    from safa_stream.session.work import Work
 
 
 @dataclass(frozen=True, slots=True)

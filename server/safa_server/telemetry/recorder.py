@@ -22,8 +22,8 @@ from safa_server.live import Live
 from safa_server.telemetry import facts
 from safa_server.telemetry.facts import Fact
 from safa_server.telemetry.observer import Observer, Origin
-from safa_stream.session.layer import Work
 from safa_stream.session.messages import Command
+from safa_stream.session.work import Work
 
 #: Facts that wait at most; a busy server of 16 sessions tells 2000 a second.
 MOST_FACTS = 16_384
