@@ -154,6 +154,9 @@ class Connection:
                 station.pause()
             case control.Close():
                 self._done = True
+                if listener.control:
+                    # Its answer says that this has been done.
+                    station.close()
         if request.id is not None:
             await self._socket.send(write(control.Done(command=command), request.id))
         if self._done and listener.control:

@@ -39,16 +39,17 @@ class Record:
         return {"type": "once", "position": position, "name": once, "number": number}
 
     def write(self, lines: Sequence[dict[str, Any]], position: int) -> None:
-        """Write lines, and how far the session is where that is due. That a disk takes nothing is logged, once,
-        and that it does again."""
+        """Write lines, and how far the session is where that is due; called without any now and then, too, as lines
+        that wait for a disk go there as soon as it takes them. That it takes nothing is logged, once, and that it does
+        again."""
         if self.journal is None:
             return
         if position - self._written_at >= (1 if lines else AT_SECONDS * self._rate):
             self._written_at = position
             lines = [*lines, {"type": "at", "position": position}]
-        if not lines:
-            return
         behind = self.journal.behind
+        if not lines and not behind:
+            return
         try:
             self.journal.write(lines)
         except OutputError as error:

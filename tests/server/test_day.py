@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from safa_server.cluster import directory as rules
 from safa_server.cluster.claims import Over, claim, epochs, place_of
@@ -25,11 +28,12 @@ from safa_server.measuring.meanings import DAY
 from safa_server.requests import OpenRequest
 from safa_server.secret import Secret
 from safa_server.storage import DESCRIPTION, JOURNAL, SNAPSHOT, Storage
-from safa_stream.session.journal import MOST_WAITING, Journal, read_journal
+from safa_stream.session.journal import MOST_WAITING, Entry, Journal, read_journal
 from safa_stream.session.livescene import LiveScene
 from safa_stream.session.messages import Mix
 from safa_stream.session.session import Session
 from safa_stream.stream import step_views
+from tests.server.ws_rig import client, eventually, run, serving, toy_48k
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 
@@ -174,3 +178,50 @@ def test_what_was_not_heard_as_the_journal_makes_it_is_found(tmp_path: Path) -> 
         verdict = judged(tmp_path, "one", [heard])
         assert (verdict.compared, verdict.differing, verdict.unknown) == (4, 1, 1)
         assert verdict.where == ("frame 2 of session one",)
+
+
+def test_a_session_at_rest_writes_what_waited_once_the_disk_has_room(tmp_path: Path) -> None:
+    model, disk = toy_48k(), BadDisk()
+
+    async def main() -> None:
+        async with serving(model=model, storage=Storage(tmp_path, model, disk=disk)) as rig, client(rig) as raw:
+            opened = await raw.ask("open", scene="low", pacing="pull", lead=11.0)
+            (station,) = rig.stations.all()
+            disk.full = True
+            await raw.ask("grant", samples=20 * 960)
+            await raw.hear(20)
+            assert station.journal is not None and station.journal.behind
+            await eventually(lambda: station.lead > 10.0)  # all views are made that it wants
+            await asyncio.sleep(0.3)
+            disk.full = False
+            await eventually(lambda: station.journal is not None and not station.journal.behind, 2.0)
+            *_, last = read_journal(tmp_path / opened["session"] / JOURNAL)
+            assert last.position >= 18 * 960, "no grant and no command came in between"
+
+    run(main())
+
+
+def test_a_session_has_ended_on_the_disk_when_closing_it_is_answered(tmp_path: Path) -> None:
+    model, disk = toy_48k(), BadDisk()
+
+    def closed(url: str) -> list[Entry]:
+        """What is on the disk when the answer is there, for a client that nothing here holds up."""
+        with connect(url, subprotocols=[Subprotocol("safa.v1")]) as socket:
+            for message in ({"type": "open", "scene": "low", "pacing": "pull"}, {"type": "grant", "samples": 20 * 960}):
+                socket.send(json.dumps(message))
+            session = json.loads(socket.recv(20))["session"]
+            heard = 0
+            while heard < 20:
+                heard += isinstance(socket.recv(20), bytes)
+            disk.slow = 0.3
+            socket.send(json.dumps({"type": "close", "id": 1}))
+            while isinstance(message := socket.recv(20), bytes) or json.loads(message).get("id") != 1:
+                pass
+            return list(read_journal(tmp_path / session / JOURNAL))
+
+    async def main() -> None:
+        async with serving(model=model, storage=Storage(tmp_path, model, disk=disk)) as rig:
+            found = await asyncio.to_thread(closed, rig.url)
+            assert "end" in [entry.kind for entry in found] and found[-1].position >= 20 * 960
+
+    run(main())

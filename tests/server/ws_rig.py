@@ -24,6 +24,7 @@ from safa_server.runner import Runner
 from safa_server.schema import document
 from safa_server.security import Security
 from safa_server.stations import Stations
+from safa_server.storage import Storage
 from safa_server.telemetry.observer import NOBODY, Observer
 from safa_server.websocket import Front, Route
 from safa_stream.models.interface import Model
@@ -67,12 +68,13 @@ async def serving(
     osc: Callable[[Literal["html", "json"]], str] | None = None,
     session_seconds: float | None = None,
     observer: Observer = NOBODY,
+    storage: Storage | None = None,
 ) -> AsyncIterator[Rig]:
     """The server, bound to 127.0.0.1."""
     runner = Runner(model or toy_48k(), layers, observer)
     runner.start()
     security = security or Security.of("127.0.0.1")
-    stations, metrics = Stations(runner, tenants=security.tenants), Registry()
+    stations, metrics = Stations(runner, storage=storage, tenants=security.tenants), Registry()
     hub = Hub(stations, security, limits or Limits(), metrics, session_seconds)
     http = Http(stations, security, metrics, folder or Path("nothing"), lambda: None, document, osc)
     front = Front(hub, http, lambda socket, who: Connection(socket, hub, who), routes)
