@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from safa_stream.models.backends.spec import Backend
 from safa_stream.models.builtin import features
-from safa_stream.models.builtin.decoder import TextureDecoder, open_decoder
+from safa_stream.models.builtin.decoder import LEAST_PART, TextureDecoder, open_decoder
+from safa_stream.models.builtin.excitation import excitation
 from safa_stream.models.builtin.features import SAMPLE_RATE, SAMPLES_PER_TOKEN, LatentMap
 from safa_stream.models.builtin.weights import load_weights
 
@@ -83,7 +85,8 @@ def test_chunks_equal_the_whole(sizes: list[int], seed: int) -> None:
 
 @pytest.mark.parametrize("sound", ["fire", "bells"])
 def test_the_sound_is_the_one_that_was_recorded(sound: str) -> None:
-    """Latents of the model, and every 101st sample that the decoder gave for them when it was written in plain numpy.
+    """Latents of the model, and every 101st sample that the decoder gave for them. With the noise of then, they were
+    what it gave when it was written in plain numpy.
 
     They belong to the weights that ship: other weights need other recordings.
     """
@@ -92,6 +95,29 @@ def test_the_sound_is_the_one_that_was_recorded(sound: str) -> None:
     model = decoder()
     made = model.decode(latents, 0, 0, 0, 11, model.start(11))[1][:, ::101]
     assert np.linalg.norm(made - samples) < 1e-4 * np.linalg.norm(samples)
+
+
+def test_parts_at_the_same_time_equal_one_after_the_other_and_the_whole() -> None:
+    weights, latents = load_weights(), np.concatenate([scene()] * 2)
+    together, in_turn = (open_decoder(weights, Backend("onnx", threads=threads)) for threads in (2, 1))
+    assert together.pool is not None and in_turn.pool is None and len(latents) >= 2 * LEAST_PART
+    at_once = replace(in_turn, graphs=in_turn.graphs[:1])
+    found = [one.decode(window(latents), 0, 0, 0, 1, one.start(1))[1] for one in (together, in_turn, at_once)]
+    assert np.array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() < EXACT
+
+
+def test_every_token_has_its_noise_wherever_a_window_begins() -> None:
+    whole = excitation(5, -20, 60)
+    for first, count in ((-20, 60), (-13, 9), (0, 1), (7, 30)):
+        part, at = excitation(5, first, count), first + 20
+        steady = whole.steady.reshape(2, 60, -1)[:, at : at + count]
+        assert np.array_equal(part.steady.reshape(2, count, -1), steady)
+        assert np.array_equal(part.heights, whole.heights[at : at + count])
+        assert np.array_equal(part.detail.reshape(count, -1), whole.detail.reshape(60, -1)[at : at + count])
+    for kind in (whole.steady.reshape(120, -1), whole.heights[:, 1:], whole.detail.reshape(60, -1)):
+        assert len(np.unique(kind, axis=0)) == len(kind), "no two tokens have the same"
+        assert abs(kind.mean()) < 0.05 and abs(kind.std() - 1) < 0.05
 
 
 def test_the_same_seed_gives_the_same_samples_and_another_seed_others() -> None:

@@ -57,7 +57,7 @@ class BuiltinSource:
         model = BuiltinModel(
             self.weights,
             network=lambda *values: denoiser(dict(zip(INPUTS, values, strict=True))),
-            decoder=TextureDecoder(parts["decoder"]),
+            decoder=TextureDecoder((parts["decoder"],)),
         )
         steppers = [None] if fused is None else [None, partial(_fused, model, fused)]
         frames = sampling.frames or model.facts.view_frames

@@ -4,16 +4,18 @@
                                    +-> candidates -> partials, followed over time ---+
 
 The graph (decoder_network.py) carries no state. All randomness is keyed by (seed, absolute frame), the oscillators'
-phases are the carried state; hence a stream that is decoded in chunks equals the stream decoded whole.
+phases are the carried state; hence a stream that is decoded in chunks equals the stream decoded whole. So a window can
+be decoded in two parts at the same time, too: two threads gain more with a graph for each than within one.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from safa_stream.models.backends.graphs import OpenGraph
+from safa_stream.models.backends.graphs import OpenGraph, usable_cores
 from safa_stream.models.backends.spec import Backend
 from safa_stream.models.builtin.excitation import excitation
 from safa_stream.models.builtin.features import BANDS, HOP, SAMPLES_PER_TOKEN, Array
@@ -32,15 +34,20 @@ OUTPUTS = (HOP, HOP, BANDS, BANDS, BANDS)
 LATENT_LIMIT = 20.0
 #: Samples are held below this by a soft limiter.
 CEILING = 8.0
+#: A window is decoded in parts where each has so many tokens at least, as each has a halo of its own to decode; and in
+#: so many, by a processor.
+LEAST_PART, PARTS = 32, 2
 #: Engines that open the decoder's graph themselves, or what opens it for them. All others leave it to the processor.
 ENGINES = {"openvino": "openvino", "onnx-cuda": "onnx-cuda", "onnx-tensorrt": "onnx-cuda"}
 
 
 @dataclass(frozen=True, slots=True)
 class TextureDecoder:
-    """Decodes windows of latents. halo: tokens of context wanted on each side of what is decoded."""
+    """Decodes windows of latents, in as many parts as there are graphs. pool: has threads for all parts but one, None
+    for one part after the other; halo: tokens of context wanted on each side of what is decoded."""
 
-    graph: OpenGraph
+    graphs: tuple[OpenGraph, ...]
+    pool: Executor | None = None
     halo: int = HALO
     samples_per_frame: int = SAMPLES_PER_TOKEN
 
@@ -62,9 +69,7 @@ class TextureDecoder:
         left, right = self.halo - min(before, self.halo), self.halo - min(after, self.halo)
         latents = np.pad(np.nan_to_num(latents), ((left, right), (0, 0)), mode="edge")
         latents = np.clip(latents, -LATENT_LIMIT, LATENT_LIMIT)
-        noise = excitation(seed, first_frame - self.halo, len(latents))
-        values = (latents, noise.steady, noise.heights, noise.detail)
-        found = self.graph(dict(zip(INPUTS, values, strict=True)))
+        found = self._frames(latents, seed, first_frame - self.halo)
         mid, side, power, place, ratio = np.split(found, np.cumsum(OUTPUTS[:-1]), axis=1)
         segments, state = follow(Partials(power, place), ratio, state)
         mid_tone, side_tone = play(segments, len(found)).reshape(2, -1, HOP)
@@ -73,6 +78,25 @@ class TextureDecoder:
         side_tone += side
         stereo = np.stack([mid_tone + side_tone, mid_tone - side_tone]).reshape(2, -1)
         return state, np.clip(stereo, -CEILING, CEILING, out=stereo)
+
+    def _frames(self, latents: Array, seed: int, first_token: int) -> Array:
+        """What the graph makes of latents [T, K], [4 (T - 2 halo), sum(OUTPUTS)]."""
+        count = len(latents) - 2 * self.halo
+        parts = len(self.graphs) if count >= LEAST_PART * len(self.graphs) else 1
+        edges = [count * part // parts for part in range(parts + 1)]
+
+        def made(part: int) -> Array:
+            first, stop = edges[part], edges[part + 1] + 2 * self.halo
+            noise = excitation(seed, first_token + first, stop - first)
+            values = (latents[first:stop], noise.steady, noise.heights, noise.detail)
+            return self.graphs[part](dict(zip(INPUTS, values, strict=True)))
+
+        if parts == 1:
+            return made(0)
+        if self.pool is None:
+            return np.concatenate([made(part) for part in range(parts)])
+        others = [self.pool.submit(made, part) for part in range(1, parts)]
+        return np.concatenate([made(0), *(other.result() for other in others)])
 
 
 def open_decoder(weights: Weights, backend: Backend) -> TextureDecoder:
@@ -83,6 +107,11 @@ def open_decoder(weights: Weights, backend: Backend) -> TextureDecoder:
     if backend.engine.startswith("torch"):
         from safa_stream.models.builtin.decoder_network import TorchDecoder
 
-        return TextureDecoder(TorchDecoder(weights, backend.facts.device))
-    own = Backend(ENGINES.get(backend.engine, "onnx"), threads=backend.threads)
-    return TextureDecoder(open_part(weights, "decoder", own))
+        return TextureDecoder((TorchDecoder(weights, backend.facts.device),))
+    engine = ENGINES.get(backend.engine, "onnx")
+    if engine != "onnx":
+        return TextureDecoder((open_part(weights, "decoder", Backend(engine, threads=backend.threads)),))
+    # However many threads there are, the parts are the same, and so is the sound to the bit.
+    graphs = tuple(open_part(weights, "decoder", Backend(engine, threads=1)) for _ in range(PARTS))
+    alone = (backend.threads or usable_cores()) == 1
+    return TextureDecoder(graphs, None if alone else ThreadPoolExecutor(PARTS - 1, "decoder"))

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from safa_server.blocks import BLOCK
-from safa_server.client import Refused, SafaClient
+from safa_server.client import Received, Refused, SafaClient
 from safa_server.control import Close, Grant
 from safa_server.measuring.day.hearing import Heard
 from safa_server.measuring.day.model import FACTS
@@ -22,12 +22,15 @@ RATE = FACTS.sample_rate
 #: Seconds of sound that a client grants at a time, and so much is granted ahead at least. What is on its way to it when
 #: an engine is lost is no more than both, and less than sessions remember (PAST_SECONDS).
 GRANT, AHEAD = 10.0, 10.0
-#: A session that was granted sound gives none for so long: it has forgotten the grant. Wall seconds.
-STALLED = 20.0
+#: A session that was granted sound gives none for so long, wall seconds: it has forgotten the grant. One that does so
+#: again and again is lost.
+STALLED, STALLS = 20.0, 5
 #: A guest that is refused asks again after so long, so often.
 ASK_AGAIN, ASKS = 0.25, 40
 #: What was not granted would come within so long.
 MOMENT = 0.05
+#: Whoever listens to the programme looks so often whether it is over, wall seconds.
+PATIENT = 1.0
 #: Seconds of sound that a guest stays.
 STAYS = (10.0, 40.0)
 
@@ -60,12 +63,15 @@ class Puller:
         self.until = until
         await self._grant(until)
         frames = aiter(self.client)
-        waiting = asyncio.ensure_future(anext(frames))
+        waiting, stalls = asyncio.ensure_future(anext(frames)), 0
         try:
             while self.position < until:
                 done, _ = await asyncio.wait((waiting,), timeout=STALLED)
                 if not done:
+                    stalls += 1
                     self.counts["stalls"] += 1
+                    if stalls == STALLS:
+                        raise FailureError(f"the session gave no sound for {STALLS * STALLED:g} s")
                     self._granted = self.heard.account.samples
                 else:
                     self.heard.take(self.client, waiting.result())
@@ -95,12 +101,21 @@ class Puller:
             self._granted += samples
 
 
+async def _next(client: SafaClient, seconds: float = PATIENT) -> Received | None:
+    """The next frame, None where none comes so soon. Raises FailureError where the session is lost."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(client)
+    except TimeoutError:
+        return None
+    except StopAsyncIteration:
+        raise FailureError("the session was closed by somebody else") from None
+
+
 async def _comes_more(client: SafaClient) -> bool:
     """Does a client get a frame within a moment?"""
-    with suppress(TimeoutError, StopAsyncIteration, FailureError):
-        async with asyncio.timeout(MOMENT):
-            await anext(client)
-            return True
+    with suppress(FailureError):
+        return await _next(client, MOMENT) is not None
     return False
 
 
@@ -202,8 +217,11 @@ def guests(chance: random.Random, number: int, until: int) -> list[Guest]:
     return sorted((replace(one, at=max(RATE, one.at)) for one in drawn), key=lambda one: one.at)
 
 
-async def visit(guest: Guest, url: str, programme: str, counts: Counter[str]) -> tuple[str, Heard]:
-    """A guest's stay: the session that it heard, and what. Raises FailureError where it was refused or lost it."""
+async def visit(guest: Guest, url: str, programme: Puller, counts: Counter[str]) -> tuple[str, Heard]:
+    """A guest's stay: the session that it heard, and what. Who listens to the programme stays no longer than that.
+
+    Raises FailureError where it was refused or lost its session.
+    """
     samples = round(guest.seconds * RATE / BLOCK) * BLOCK
     if guest.opens:
         async with opened(url, "rain, wind:0.5", counts, pacing="pull", format="f32", lead=5.0) as puller:
@@ -214,9 +232,11 @@ async def visit(guest: Guest, url: str, programme: str, counts: Counter[str]) ->
                     await puller.client.send(Close())
             return puller.session, puller.heard
     heard = Heard()
-    async with joined(url, programme, counts) as client:
-        async for frame in client:
-            heard.take(client, frame)
-            if heard.account.samples >= samples:
+    async with joined(url, programme.session, counts) as client:
+        while heard.account.samples < samples:
+            frame = await _next(client)
+            if frame is not None:
+                heard.take(client, frame)
+            elif programme.over:
                 break
-    return programme, heard
+    return programme.session, heard

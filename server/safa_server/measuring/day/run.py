@@ -236,7 +236,7 @@ async def _all_come(all: Day, coming: list[Guest], programme: Puller) -> None:
 async def _visited(all: Day, guest: Guest, programme: Puller) -> None:
     all.counts["joins"] += 1
     try:
-        session, heard = await visit(guest, all.url, programme.session, all.counts)
+        session, heard = await visit(guest, all.url, programme, all.counts)
     except FailureError as error:
         if not programme.over:
             all.lost.append(f"a guest: {error}")
