@@ -19,7 +19,7 @@ from safa_stream.continuation import StreamPlan, StreamState
 from safa_stream.decode import DecodeState, crossfade, likeness
 from safa_stream.models.interface import Decoder
 from safa_stream.session.levels import Leveller, LevelState, level
-from safa_stream.session.stereo import stereo
+from safa_stream.session.stereo import first_pair, stereo
 from safa_stream.stream import Made
 from safa_stream.trajectory import Trajectory, copied
 from safa_stream.types import FloatArray
@@ -190,11 +190,12 @@ def spliced(before: Sound, after: Sound) -> Sound:
 def led_over(leaving: FloatArray, after: Sound, since: int) -> Sound:
     """`after`, where what was heard before leads over into it: [channels, fade] from a session sample on.
 
-    At constant power however much the two have in common: mostly they are the same up to where a new view begins.
+    At constant power however much the two have in common (by the first pair of channels, as what else there is must not
+    change it): mostly they are the same up to where a new view begins.
     """
     into = after.slice(since, min(int(leaving.shape[1]), after.end - since))
     out, at = leaving[:, : into.shape[1]], since - after.begin
-    faded = crossfade(out, into, likeness(out, into))
+    faded = crossfade(out, into, likeness(first_pair(out), first_pair(into)))
     head, tail = after.samples[:, :at], after.samples[:, at + into.shape[1] :]
     return replace(after, samples=np.concatenate([head, faded, tail], axis=1))
 
