@@ -81,6 +81,10 @@ class Layer:
         """The frame that sounds at a session sample."""
         return (position - self.sound.origin) // samples_per_frame
 
+    def playhead(self, position: int) -> int:
+        """The session sample at which the layer's own clock stands: a bed stops it."""
+        return position if self.bed_return is None else min(position, self.bed_return)
+
     def next_frame(self) -> int:
         """The frame at which the next view begins, if it follows the last."""
         return self.sound.views.frame(self.plan)
@@ -145,7 +149,7 @@ class Layer:
 
     def making(self, position: int, samples_per_frame: int) -> Making | None:
         """What made the sound at a session sample; None while there is none."""
-        take = sounds.back(self.sound, self.frame_at(position, samples_per_frame))
+        take = sounds.back(self.sound, self.frame_at(self.playhead(position), samples_per_frame))
         if take is None and self.sound.takes:
             take = self.sound.takes[-1]
         return None if take is None else take.making

@@ -92,7 +92,7 @@ def _way(state: State, layer: Layer, expected: float) -> tuple[Aim, int, Sound]:
     if layer.aim is Aim.CUT:
         # Frames that the schedule leaves to the past to the end may already have been heard when the view is done.
         kept = int(layer.plan.layout.overlap * layer.plan.schedule.kept)
-        soonest = layer.frame_at(state.position + round(expected * state.rate), per_frame)
+        soonest = layer.frame_at(layer.playhead(state.position + round(expected * state.rate)), per_frame)
         frame = max(0, max(soonest, layer.cut_at or 0) - kept)
     elif layer.aim is Aim.BACK:
         frame = layer.back_sample // per_frame

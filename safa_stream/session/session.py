@@ -230,10 +230,10 @@ class Session:
                 )
             )
         sound = layer.sound
-        per_frame = self.state.model.facts.samples_per_frame
-        oldest = layer.frame_at(self.state.position - round(BACK_SECONDS * self.state.rate), per_frame)
-        played = layer.frame_at(self.state.position, per_frame) - layer.plan.layout.overlap
-        heard = self.state.position - round(HEARD_SECONDS * self.state.rate)
+        per_frame, playhead = self.state.model.facts.samples_per_frame, layer.playhead(self.state.position)
+        oldest = layer.frame_at(playhead - round(BACK_SECONDS * self.state.rate), per_frame)
+        played = layer.frame_at(playhead, per_frame) - layer.plan.layout.overlap
+        heard = playhead - round(HEARD_SECONDS * self.state.rate)
         layer.sound = sound.forgotten(heard, oldest, played, layer.hop)
         layer.timeline = layer.timeline.pruned(oldest)
         made = m.ViewMade(

@@ -106,9 +106,9 @@ class Sound:
         """Without samples before a session sample, without takes that begin before frame `oldest`, and without whole
         trajectories of takes that end by frame `played`, unless they are among the latest. hop: of the layout."""
         keep = min(max(0, position - self.begin), int(self.samples.shape[1]))
-        # Copied now and then only: a view of a long array would keep all of it.
+        # Copied, as a part of a long array would keep all of it; and so not for every little bit.
         samples, start = (
-            (self.samples[:, keep:].copy(), self.start + keep) if keep > 480_000 else (self.samples, self.start)
+            (self.samples[:, keep:].copy(), self.start + keep) if keep > LEAST_FORGOTTEN else (self.samples, self.start)
         )
         takes = [t for t in self.takes if t.frame >= oldest]
         recent = takes[-1].stop - WHOLE_HOPS * hop if takes else 0

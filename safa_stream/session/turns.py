@@ -98,7 +98,7 @@ def turn_frame(state: State, layer: Layer, now: bool, number: int) -> float:
         if layer.work is not None and layer.work.aim is not Aim.CUT:
             layer.work = None
         layer.aim, layer.cut_at = Aim.CUT, None
-        return float(layer.frame_at(state.position, state.model.facts.samples_per_frame))
+        return float(layer.frame_at(layer.playhead(state.position), state.model.facts.samples_per_frame))
     return float(layer.next_frame() if layer.work is None else layer.work.end)
 
 

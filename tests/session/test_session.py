@@ -171,11 +171,12 @@ def test_a_change_without_now_waits_for_the_next_view(model: Model) -> None:
     assert len(changed) > 48_000
 
 
-def test_a_late_view_is_bridged_by_a_bed_and_nothing_of_it_is_lost(model: Model) -> None:
+@pytest.mark.parametrize(("before", "late_by"), [(1, 9), (9, 28)])
+def test_a_late_view_is_bridged_by_a_bed_and_nothing_of_it_is_lost(model: Model, before: int, late_by: int) -> None:
     session, untouched = begun(model), begun(model)
-    everything = hear(untouched, 14)
-    parts = [hear(session, 1)]
-    parts.append(hear(session, 9, fed=False))
+    everything = hear(untouched, before + 20)
+    parts = [hear(session, before)]
+    parts.append(hear(session, late_by, fed=False))
     parts.append(hear(session, 8))
     heard = np.concatenate(parts, axis=1)
     events = session.events()

@@ -87,3 +87,13 @@ def test_going_back_from_a_bed_leads_over_from_it(model: Model) -> None:
     assert session.state.layers[0].bed is None
     assert jumps(heard).max() < 30
     assert level(heard).min() > 0.2 * np.median(level(heard))
+
+
+def test_a_change_that_comes_during_a_bed_is_heard_at_its_end(model: Model) -> None:
+    session = begun(model)
+    hear(session, 9)
+    hear(session, session.lead(0) + 8.0, fed=False)
+    session.receive(prompt("campfire", now=True, morph=0.0))
+    hear(session, 1.5)
+    (layer,) = session.provenance()["layers"]
+    assert not layer["bed"] and [made["prompts"] for made in layer["prompts"]] == ["campfire"]
