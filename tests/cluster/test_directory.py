@@ -48,14 +48,17 @@ def test_what_a_lost_engine_had_goes_on_in_the_next_epoch() -> None:
     # It is not there yet, and a report without it is no reason to forget it.
     directory, _ = rules.reported(directory, "b", engine(8), 1.1)
     assert directory.sessions["soon"].engine == "b" and directory.sessions["soon"].epoch == 2
-    directory = rules.settled(directory, "soon")
-    directory, _ = rules.reported(directory, "b", engine(8), 1.2)
+    directory = rules.settled(directory, "soon", 1.2)
+    # Asked before it came, the engine told of it without it.
+    directory, _ = rules.reported(directory, "b", engine(8), 1.3, asked=1.1)
+    assert directory.sessions["soon"].confirmed
+    directory, _ = rules.reported(directory, "b", engine(8), 1.4, asked=1.3)
     assert "soon" not in directory.sessions
 
 
 def test_an_engine_that_comes_back_has_to_let_go_of_what_is_anothers() -> None:
     directory = rules.lost(with_engines(a=engine(8, one=session(), two=session()), b=engine(8)), "a")
-    directory = rules.settled(rules.handed(directory, "one", "b", 1.0), "one")
+    directory = rules.settled(rules.handed(directory, "one", "b", 1.0), "one", 1.0)
     directory, outdated = rules.reported(directory, "a", engine(8, one=session(), two=session()), 2.0)
     assert outdated == ("one",)
     assert directory.sessions["one"].engine == "b"
@@ -135,5 +138,5 @@ def test_a_session_is_one_engines_whatever_comes_in_which_order(data: st.DataObj
                 directory = rules.lost(directory, name)
                 assert directory.sessions["one"].engine != name
             case "hand" if name in directory.engines and held.engine is None:
-                directory = rules.settled(rules.handed(directory, "one", name, now), "one")
+                directory = rules.settled(rules.handed(directory, "one", name, now), "one", now)
                 assert directory.sessions["one"].epoch == epoch + 1

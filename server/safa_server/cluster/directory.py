@@ -6,6 +6,7 @@ directory's is out: its files, its reports and its frames do not count any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -86,7 +87,8 @@ class Engine:
 @dataclass(frozen=True, slots=True)
 class Holding:
     """Whose a session is. engine: None while nobody has it; facts: as they were last told, at time `seen`; confirmed:
-    whether the engine has spoken of it; model: whose engines alone can have it."""
+    whether the engine has spoken of it, or has taken it over, at time `settled`; model: whose engines alone can have
+    it."""
 
     engine: str | None
     epoch: int
@@ -94,6 +96,7 @@ class Holding:
     seen: float
     confirmed: bool = True
     model: str = BUILTIN
+    settled: float = -math.inf
 
     def due(self, now: float) -> int | None:
         """The sample that ought to leave now; None for a clock that stands or waits for grants."""
@@ -120,8 +123,13 @@ class Directory:
         return [name for _, name in sorted(found)]
 
 
-def reported(directory: Directory, engine: str, facts: EngineFacts, now: float) -> tuple[Directory, tuple[str, ...]]:
-    """An engine has said how it stands. Gives as well the sessions that it has to let go of: they are another's."""
+def reported(
+    directory: Directory, engine: str, facts: EngineFacts, now: float, asked: float | None = None
+) -> tuple[Directory, tuple[str, ...]]:
+    """An engine has said how it stands. Gives as well the sessions that it has to let go of: they are another's.
+
+    asked: when it was asked, if that was earlier: what it has taken over since then it may not have had yet.
+    """
     sessions = dict(directory.sessions)
     outdated = []
     for name, told in facts.sessions.items():
@@ -133,7 +141,8 @@ def reported(directory: Directory, engine: str, facts: EngineFacts, now: float) 
             sessions[name] = Holding(engine, told.epoch, told, now, model=facts.serves)
     for name, known in directory.sessions.items():
         # What it had and does not speak of any more has ended.
-        if known.engine == engine and known.confirmed and name not in facts.sessions:
+        told_of = name in facts.sessions or known.settled > (now if asked is None else asked)
+        if known.engine == engine and known.confirmed and not told_of:
             del sessions[name]
     before = directory.engines.get(engine)
     engines = {**directory.engines, engine: Engine(facts, now, leaving=before is not None and before.leaving)}
@@ -237,9 +246,9 @@ def wanted(directory: Directory, least: int, most: int, refused: bool = False) -
     return min(most, max(least, number))
 
 
-def settled(directory: Directory, session: str) -> Directory:
+def settled(directory: Directory, session: str, now: float) -> Directory:
     """The engine that a session was handed to has it."""
-    held = replace(directory.sessions[session], confirmed=True)
+    held = replace(directory.sessions[session], confirmed=True, settled=now)
     return replace(directory, sessions={**directory.sessions, session: held})
 
 

@@ -205,18 +205,19 @@ class Head:
         """Ask an engine again and again, until it answers no more."""
         while True:
             await asyncio.sleep(POLL)
+            asked = self._clock()
             try:
                 async with asyncio.timeout(self.settings.patience):
                     facts = await port.facts(rules.usage(self.directory, name))
             except Exception as error:
                 self._spawn(self._lost(name, error))
                 return
-            await self._heard(name, port, facts)
+            await self._heard(name, port, facts, asked)
 
-    async def _heard(self, name: str, port: EnginePort, facts: EngineFacts) -> None:
+    async def _heard(self, name: str, port: EnginePort, facts: EngineFacts, asked: float) -> None:
         if name not in self._ports:
             return
-        self.directory, outdated = rules.reported(self.directory, name, facts, self._clock())
+        self.directory, outdated = rules.reported(self.directory, name, facts, self._clock(), asked)
         for session in outdated:
             if session not in self._moving:
                 with suppress(Exception):
@@ -290,7 +291,7 @@ class Head:
         async with asyncio.timeout(ADOPT_SECONDS):
             await self._ports[engine].adopt(session, epoch, due)
         if self._is_under_way(session, epoch):
-            self.directory = rules.settled(self.directory, session)
+            self.directory = rules.settled(self.directory, session, self._clock())
         await self._tell()
 
     def _is_under_way(self, session: str, epoch: int) -> bool:
@@ -315,9 +316,10 @@ class Head:
         port = self._ports.get(engine)
         if port is None:
             return
+        asked = self._clock()
         try:
             async with asyncio.timeout(ALIVE_SECONDS):
-                await self._heard(engine, port, await port.facts(rules.usage(self.directory, engine)))
+                await self._heard(engine, port, await port.facts(rules.usage(self.directory, engine)), asked)
         except Exception as error:
             await self._lost(engine, error)
 
