@@ -119,10 +119,12 @@ class TestPrompts:
 
     def test_changes_wait_for_a_bar(self, desk: Desk) -> None:
         wait_for(lambda: re.fullmatch(r"\d+\.[1-4] · 120 BPM", desk.page.inner_text('[data-figure="beat"] dd')))
-        desk.page.select_option("#quantise", "bar")
+        desk.page.select_option("#quantise", "4 bars")
         desk.press(desk.fader("Weight of owls"), "ArrowRight")
+        desk.page.wait_for_timeout(1000)
+        assert desk.weights()[desk.texts().index("owls")] == 0.52, "what waits stays as it was set"
         desk.becomes(prompts="rain on a tent, owls:0.52, a brook:0.2")
-        assert desk.last("prompt")["quantise"] == "bar"
+        assert desk.last("prompt")["quantise"] == "4 bars"
         desk.page.select_option("#quantise", "")
         desk.press(desk.fader("Weight of owls"), "ArrowLeft")
         desk.becomes(prompts="rain on a tent, owls:0.51, a brook:0.2")

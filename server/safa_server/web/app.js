@@ -278,7 +278,7 @@ class App {
     if (!state) return;
     this.#state = state;
     const layers = state.layers.map((layer) => ({ ...layer, prompts: parseLine(layer.prompts) }));
-    this.#pads.show(layers, state.frozen);
+    this.#pads.show(layers, state.frozen, state.waiting.some(({ type }) => type === "prompt"));
     this.#mixer.show({ layers, master: state.master }, this.#pads.layer);
     this.#transport.frozen(state.frozen);
     this.#desk.heard(layers);

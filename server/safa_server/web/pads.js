@@ -47,15 +47,16 @@ export class Pads {
     this.#draw();
   }
 
-  /** What the server says: [{layer, prompts, heard}]. Pads that weigh nothing are known here only and stay. */
-  show(layers, frozen) {
+  /** What the server says: [{layer, prompts, heard}]; waiting: prompts wait for a line of the tempo's grid. Pads that weigh
+   * nothing are known here only and stay. */
+  show(layers, frozen, waiting) {
     const before = keyOf(this.#pads);
     const fresh = performance.now() - this.#changedAt < HELD;
     for (const { layer, prompts } of layers) {
       const key = keyOf(prompts);
       const own = this.#layers.get(layer);
-      // What is asked of a frozen scene waits: until then the server has the prompts of before.
-      if (own && (key === own.key || frozen || (fresh && layer === this.#layer))) continue;
+      // What is asked of a frozen scene waits, or for a line: until then the server has the prompts of before.
+      if (own && (key === own.key || frozen || waiting || (fresh && layer === this.#layer))) continue;
       const same = own && key === keyOf(toPrompts(own.pads));
       this.#layers.set(layer, { pads: same ? own.pads : toPads(prompts), key });
     }
