@@ -71,9 +71,9 @@ def layer_in(state: State, number: int, values: dict[str, Any], tensors: Mapping
     roster.add(state, scene, values["ramp"])
     layer = state.layers[number]
     layer.timeline = Timeline(tuple(turns), values["held_at"])
-    layer.sound = _sound_in(state, layer.sound.decoding.seed, values["takes"], f"{at}sound/", tensors)
+    layer.sound = _sound_in(state, values["takes"], f"{at}sound/", tensors)
     if values["pending"] is not None:
-        layer.pending = _sound_in(state, 0, values["pending"], f"{at}pending/", tensors)
+        layer.pending = _sound_in(state, values["pending"], f"{at}pending/", tensors)
     layer.foretold = {int(number_of): float(frame) for number_of, frame in values["foretold"]}
     for name in ("phase", "waits", "cut_at", "back_sample", "firm", "heard_from", "ends_at", "bed_return"):
         setattr(layer, name, values[name])
@@ -147,7 +147,7 @@ def _sound_out(model: Model, sound: Sound, at: str, tensors: Tensors) -> None:
             tensors.update(take.trajectory.to_tensors(f"{one}whole/", model.to_numpy))
 
 
-def _sound_in(state: State, seed: int, takes: list[Any], at: str, tensors: Mapping[str, AnyNumpy]) -> Sound:
+def _sound_in(state: State, takes: list[Any], at: str, tensors: Mapping[str, AnyNumpy]) -> Sound:
     model = state.model
     origin, start = (int(value) for value in np.asarray(tensors[f"{at}place"]))
     seed = int(np.asarray(tensors[f"{at}seed"]))
